@@ -1,0 +1,271 @@
+"""From shards to batches: threads decode and augment into arrays that are reused.
+
+- The stream's order says which samples a batch holds; the loader adds no order of its own, so threads and prefetch
+  change nothing but the speed.
+- A batch is a few tasks of some rows each. Threads suffice: decoding and augmenting release the interpreter lock.
+- Batches are written into a ring of arrays, allocated once. A batch stays intact until three more were requested.
+- A sample that cannot be decoded keeps its place: a substitute, drawn by its epoch and index, fills the row.
+- To resume takes one number, the samples consumed, whatever the number of ranks, threads or the batch size were before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_shards.batch import Arrays, Batch, Draw, Transform
+from data_shards.errors import ImageError, ShardError, UserError
+from data_shards.ledger import BadSample, Ledger
+from data_shards.order import Located, Stream, rank_positions, rank_slice
+from data_shards.stream import ShardSet
+
+KEPT = 3  # batches that stay intact besides the one given last
+_ATTEMPTS = 32  # substitutes tried for one bad sample
+_ROWS = 32  # at most, in one task
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A batch that is being written, into arrays of the ring that may have more rows."""
+
+    arrays: Arrays
+    positions: NDArray[np.int64]
+    located: Located
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    consumed: int
+    tasks: list[Future[list[BadSample]]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Rows that are written: the rank's share of the global batch."""
+        return len(self.positions)
+
+
+class Loader:
+    """Batches of one rank.
+
+    With `shuffle`, iterating gives endless batches, or `batches` of them, and goes on where the last iteration stopped;
+    a batch may span two epochs. Without, it gives every sample once, in order; of the last, shorter batch each rank
+    takes a near equal share, which may be empty, so that all ranks have the same number of batches.
+
+    `batch` is the global size, samples per step over all ranks. `subset` holds indices within the split. `prefetch` is
+    the number of batches written ahead. Close the loader, or use it as a context manager, to end its threads.
+    """
+
+    def __init__(
+        self,
+        shard_set: ShardSet,
+        transform: Transform,
+        *,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
+        seed: int = 0,
+        lanes: int = 128,
+        threads: int = 2,
+        prefetch: int = 2,
+        shuffle: bool = True,
+        subset: NDArray[np.int64] | None = None,
+        ledger: Ledger | None = None,
+        batches: int | None = None,
+    ) -> None:
+        assert 0 <= rank < world, (rank, world)
+        if batch < 1 or (shuffle and batch % world):
+            near = sorted({max(batch // world, 1) * world, (batch // world + 1) * world})
+            right = " or ".join(map(str, near))
+            raise UserError("batch", f"{batch} samples cannot be shared equally by {world} processes", f"{right} can")
+        if subset is not None and (len(subset) == 0 or subset.min() < 0 or subset.max() >= shard_set.samples):
+            raise UserError("subset", f"{len(subset)} indices", f"it needs some, from 0 to {shard_set.samples - 1}")
+        self.shard_set, self.transform, self.ledger = shard_set, transform, ledger or Ledger()
+        self.batch, self.rank, self.world, self.shuffle, self.batches = batch, rank, world, shuffle, batches
+        self.stream = Stream(shard_set.counts, seed=seed, lanes=lanes, shuffle=shuffle, subset=subset)
+        self.consumed = self.number = 0  # after the last batch given out
+        self._threads, self._prefetch = max(1, threads), max(1, prefetch)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: deque[_Pending] = deque()
+        self._ring: list[Arrays] = []
+        self._submitted = 0  # batches put into the ring since the start
+        self._iteration = 0
+        self._seen = 0
+
+    @property
+    def samples(self) -> int:
+        """Samples of one epoch, over all ranks."""
+        return self.stream.samples
+
+    def __len__(self) -> int:
+        """Batches of one iteration. Raises `TypeError` where they do not end."""
+        if self.shuffle:
+            if self.batches is None:
+                raise TypeError("the shuffled stream has no end; set batches=")
+            return self.batches
+        whole = -(-self.samples // self.batch)
+        return whole if self.batches is None else min(whole, self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._abandon()
+        iteration = self._iteration
+        start, number = (self.consumed, self.number) if self.shuffle else (0, 0)
+        submitted = given = 0
+        while True:
+            began = time.perf_counter()
+            if iteration != self._iteration:
+                raise RuntimeError("this iteration has ended: its loader was closed, resumed or iterated anew")
+            while submitted <= given + self._prefetch and self._has(start, submitted):
+                self._submit(start + submitted * self.batch)
+                submitted += 1
+            if not self._pending:
+                return
+            pending = self._pending[0]
+            bad = [sample for task in pending.tasks for sample in task.result()]
+            self._pending.popleft()
+            self._report(pending.rows, bad)
+            given += 1
+            self.consumed, self.number = pending.consumed, number + given
+            yield Batch(
+                arrays=tuple(array[:, : pending.rows] for array in pending.arrays),
+                indices=pending.indices,
+                labels=pending.labels,
+                number=number + given - 1,
+                consumed=pending.consumed,
+                wait=time.perf_counter() - began,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resumes the stream after the last batch given out, and what it must be resumed on."""
+        return {"consumed": self.consumed, "number": self.number, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after `state["consumed"]` samples. Raises `UserError` where the state is that of another stream."""
+        for name, mine in self._identity().items():
+            if name in state and state[name] != mine:
+                raise UserError(
+                    str(self.shard_set.directory),
+                    f"the run to be resumed had {name} {state[name]!r}, this one has {mine!r}",
+                    "samples would be repeated or lost; resume with what the run began with, or start a new one",
+                )
+        self._abandon()
+        self.consumed = int(state["consumed"])
+        self.number = int(state.get("number", self.consumed // self.batch))
+
+    def close(self) -> None:
+        """End the threads and close the shards. Iterating again would start them again."""
+        self._abandon()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
+        self.shard_set.close()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _identity(self) -> dict[str, Any]:
+        stream, root = self.stream, self.shard_set.manifest.root
+        return {
+            "seed": stream.seed,
+            "samples": stream.samples,
+            "lanes": stream.lanes,
+            "block": stream.block,
+            "shards": root,
+        }
+
+    def _abandon(self) -> None:
+        """End the iteration that may be under way: wait for its tasks and give back their places in the ring."""
+        self._iteration += 1
+        tasks = [task for pending in self._pending for task in pending.tasks if not task.cancel()]
+        wait(tasks)
+        self._submitted -= len(self._pending)
+        self._pending.clear()
+
+    def _has(self, start: int, batch: int) -> bool:
+        if self.batches is not None and batch >= self.batches:
+            return False
+        return self.shuffle or start + batch * self.batch < self.samples
+
+    def _submit(self, start: int) -> None:
+        """Have the threads write the global batch that begins at position `start`."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="loader")
+        if self.shuffle:
+            stop = start + self.batch
+            positions = rank_positions(start, self.batch, self.rank, self.world)
+        else:
+            stop = min(start + self.batch, self.samples)
+            positions = rank_slice(start, stop, self.rank, self.world)
+        located = self.stream.locate(positions)
+        labels = np.full(len(positions), -1, np.int64)
+        pending = _Pending(self._next_arrays(), positions, located, located.index.copy(), labels, stop)
+        step = max(1, min(_ROWS, -(-pending.rows // (4 * self._threads))))
+        self._pending.append(pending)
+        for first in range(0, pending.rows, step):
+            pending.tasks.append(self._pool.submit(self._write, pending, first, min(first + step, pending.rows)))
+
+    def _next_arrays(self) -> Arrays:
+        # When batch b is requested, b + prefetch is submitted, over the arrays of b - KEPT - 1.
+        place = self._submitted % (self._prefetch + KEPT + 1)
+        if place == len(self._ring):
+            self._ring.append(self.transform.allocate(-(-self.batch // self.world)))
+        self._submitted += 1
+        return self._ring[place]
+
+    def _write(self, pending: _Pending, first: int, last: int) -> list[BadSample]:
+        """Fill rows [first, last) of a batch. Runs in a thread; gives the bad samples it met."""
+        bad: list[BadSample] = []
+        places = zip(*(array[first:last].tolist() for array in (pending.positions, *pending.located)), strict=True)
+        for row, (position, epoch, shard, sample, index) in enumerate(places, first):
+            draw = Draw(self.stream.seed, epoch, index)
+            image = self.shard_set.read(shard, sample)
+            try:
+                self.transform.write(image, draw, pending.arrays, row)
+            except ImageError as error:
+                bad.append(self._bad_sample(image, error, epoch, shard, sample, position))
+                shard, sample, pending.indices[row] = self._substitute(draw, shard, pending.arrays, row)
+            pending.labels[row] = self.shard_set.label(shard, sample)
+        return bad
+
+    def _substitute(self, bad: Draw, shard: int, arrays: Arrays, row: int) -> tuple[int, int, int]:
+        """Fill a row with another sample, seen through the draw of the bad one. Gives its shard, number and index."""
+        for attempt in range(_ATTEMPTS):
+            place, sample, index = self.stream.substitute(bad.epoch, shard, bad.index, attempt)
+            try:
+                self.transform.write(self.shard_set.read(place, sample), bad, arrays, row)
+            except ImageError:
+                continue
+            return place, sample, index
+        raise ShardError(
+            str(self.shard_set.directory / self.shard_set.shards[shard].name),
+            f"a sample cannot be decoded, nor can {_ATTEMPTS} drawn in its place",
+            "the set holds next to no usable image; pack it again",
+            f"python -m data_shards verify {self.shard_set.directory}",
+        )
+
+    def _bad_sample(
+        self, image: bytes, error: ImageError, epoch: int, shard: int, sample: int, position: int
+    ) -> BadSample:
+        return BadSample(
+            shard=self.shard_set.shards[shard].name,
+            key=self.shard_set.key(shard, sample),
+            offset=self.shard_set.offset(shard, sample),
+            hash=BadSample.hash_of(image),
+            reason=error.reason,
+            epoch=epoch,
+            position=position,
+        )
+
+    def _report(self, rows: int, bad: list[BadSample]) -> None:
+        """Enter the bad samples of a batch into the ledger, once the batch is given out."""
+        self._seen += rows
+        for sample in bad:
+            self.ledger.record(sample)
+        self.ledger.check(self._seen, self.shard_set.directory)

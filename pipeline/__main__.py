@@ -1,0 +1,124 @@
+"""`python -m pipeline STAGE CONFIG.yaml [key=value ...]`: the one way to run anything.
+
+Exit status: 0 done, 2 a mistake of the user's (one clear sentence, no traceback), 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_shards.errors import UserError
+from pipeline.stages import STAGES
+
+USAGE = "python -m pipeline STAGE [CONFIG.yaml] [key=value ...]"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line; gives the exit status."""
+    try:
+        return _run(list(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    name, *rest = arguments
+    if name == "schema":
+        return _write_schemas(Path(rest[0] if rest else "configs/schema"))
+    if name not in STAGES:
+        near = difflib.get_close_matches(name, STAGES, 1)
+        meant = f"did you mean {near[0]}?" if near else f"stages are {', '.join(STAGES)}"
+        raise UserError(name, "is no stage", meant, "python -m pipeline --help")
+    if any(option in ("-h", "--help") for option in rest):
+        print(_stage_help(name))
+        return 0
+    options = [option for option in rest if option.startswith("-")]
+    if options:
+        raise UserError(
+            options[0], "is no option", "settings are given as key=value", f"python -m pipeline {name} --help"
+        )
+    recipe = rest[0] if rest and "=" not in rest[0] else None
+    overrides = rest[1:] if recipe else rest
+    if name == "chain":
+        return _chain(recipe, overrides)
+    from pipeline import config
+    from pipeline.stages.stage import execute, module
+
+    execute(name, config.load(module(name).Config, recipe, overrides))
+    return 0
+
+
+def _chain(recipe: str | None, overrides: Sequence[str]) -> int:
+    from pipeline.stages import chain
+
+    if recipe is None:
+        raise UserError("chain", "no recipe was given", "name one", "python -m pipeline chain configs/chain/demo.yaml")
+    settings, links = chain.load(recipe, overrides)
+    summary = chain.run(settings, links)
+    out = Path(settings.out)
+    print(f"\n{chain.table(summary)}\n")
+    for link in links:
+        print(f"  {link.run:<16}{out / link.run}")
+    print(f"  {'figures':<16}{out / chain.SUMMARY}")
+    return 0
+
+
+def _help() -> str:
+    width = max(map(len, STAGES)) + 2
+    lines = [f"usage: {USAGE}", "", "stages:"]
+    lines += [f"  {name:<{width}}{summary}" for name, summary in STAGES.items()]
+    lines += [
+        "",
+        "A recipe is a YAML file in configs/; key=value changes one setting, for example trainer.batch=512.",
+        "The same command again resumes, or does nothing when its artifact already matches.",
+        "`python -m pipeline STAGE --help` lists every setting of a stage.",
+    ]
+    return "\n".join(lines)
+
+
+def _stage_help(name: str) -> str:
+    from pipeline import config
+    from pipeline.stages.stage import module
+
+    lines = [f"usage: python -m pipeline {name} [CONFIG.yaml] [key=value ...]", "", f"{STAGES[name]}", "", "settings:"]
+    variant = ""
+    for field in config.describe(module(name).Config):
+        if field.variant != variant and field.key.endswith(".name"):
+            lines.append(f"  with {field.key.removesuffix('.name')}.name={field.variant}:")
+        variant = field.variant
+        if variant and field.key.endswith(".name"):
+            continue
+        kind = f"{field.type}" + (f", default {field.default}" if field.default else "")
+        lines.append(f"  {field.key}  ({kind})")
+        if field.help:
+            lines.append(f"      {field.help}")
+    return "\n".join(lines)
+
+
+def _write_schemas(folder: Path) -> int:
+    """JSON Schema of every stage's recipe, for editors that complete YAML."""
+    import json
+
+    from pipeline import config
+    from pipeline.stages.stage import module
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in STAGES:
+        text = json.dumps(config.schema(module(name).Config), indent=1)
+        (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+        print(folder / f"{name}.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

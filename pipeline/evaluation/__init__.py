@@ -1,0 +1,7 @@
+"""What features are worth: kNN and linear accuracy, and measures that tell a collapse.
+
+features.py   a backbone and a sequential loader -> features, labels, indices
+knn.py        weighted k nearest neighbours
+linear.py     logistic regression on features
+energy.py     spread, effective rank, energy gap
+"""

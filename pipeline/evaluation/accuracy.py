@@ -1,0 +1,82 @@
+"""How often a classifier is right: top-1, top-5, each class, and which classes it takes for which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_shards.batch import Batch
+from pipeline.evaluation.features import Counter, extract
+from pipeline.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Counts of a test."""
+
+    confusion: Tensor
+    """Samples of class i that were taken for class j (classes, classes), int64."""
+    in_top5: int
+    """Samples whose class is among the five highest scores."""
+
+    @classmethod
+    def of(cls, scores: Tensor, labels: Tensor) -> Accuracy:
+        """From scores (N, classes) and labels (N); a label below 0 does not count."""
+        classes = scores.shape[1]
+        scores, labels = scores[labels >= 0], labels[labels >= 0]
+        ranked = scores.topk(min(5, classes), dim=1).indices
+        places = labels * classes + ranked[:, 0]
+        confusion = torch.bincount(places, minlength=classes * classes).view(classes, classes)
+        return cls(confusion, int((ranked == labels.unsqueeze(1)).any(1).sum()))
+
+    @property
+    def samples(self) -> int:
+        """Labelled samples."""
+        return int(self.confusion.sum())
+
+    @property
+    def top1(self) -> float:
+        """Share whose class has the highest score."""
+        return float(self.confusion.diagonal().sum()) / max(1, self.samples)
+
+    @property
+    def top5(self) -> float:
+        """Share whose class is among the five highest scores."""
+        return self.in_top5 / max(1, self.samples)
+
+    def to_mapping(self, classes: Sequence[str], pairs: int = 10) -> dict[str, Any]:
+        """Figures for a file: overall, per class, and the pairs most often confused."""
+        mistakes = self.confusion - torch.diag(self.confusion.diagonal())
+        counts, places = mistakes.flatten().topk(min(pairs, mistakes.numel()))
+        per_class = self.confusion.diagonal() / self.confusion.sum(1).clamp_min(1)
+        return {
+            "accuracy": self.top1,
+            "accuracy_top5": self.top5,
+            "samples": self.samples,
+            "per_class": dict(zip(classes, (round(value, 4) for value in per_class.tolist()), strict=True)),
+            "confused": [
+                {"is": classes[place // len(classes)], "taken_for": classes[place % len(classes)], "samples": count}
+                for count, place in zip(counts.tolist(), places.tolist(), strict=True)
+                if count
+            ],
+        }
+
+
+def classify(
+    backbone: Backbone,
+    classifier: Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    *,
+    precision: torch.dtype = torch.float32,
+    progress: Counter | None = None,
+) -> Accuracy:
+    """Accuracy of `classifier` on features of the first crop of every sample."""
+    device = next(backbone.parameters()).device
+    features = extract(backbone, batches, precision=precision, progress=progress)
+    with torch.no_grad():
+        scores = classifier(features.features.to(device)).cpu()
+    return Accuracy.of(scores, features.labels)

@@ -1,0 +1,128 @@
+"""BatchNorm over the batch of all processes, on any backend.
+
+torch's SyncBatchNorm runs on CUDA only, so a recipe could not be tested on CPU and gloo. This one equals BatchNorm
+over the global batch in value, gradient and running statistics:
+
+- forward: each process's count, mean and sum of squared deviations are gathered in one collective and combined without
+  cancellation (Chan et al. 1979); statistics are fp32 whatever the input's precision;
+- backward: the sums over dy and dy * x_hat that the gradient of the input needs are reduced in one collective;
+- on CUDA it is torch's native SyncBatchNorm, and with one process plain BatchNorm.
+
+Gradients of weight and bias stay per process, as torch's do: data parallelism averages them with all others.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """BatchNorm1d and BatchNorm2d over a process group. Shapes: (N, C) or (N, C, H, W)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or _world(self.process_group) == 1:
+            return _BatchNorm.forward(cast(_BatchNorm, self), input)
+        if input.is_cuda:
+            return super().forward(input)
+        self._check_input_dim(input)
+        output, mean, variance, count = cast(
+            tuple[Tensor, Tensor, Tensor, Tensor],
+            _Synchronised.apply(input, self.weight, self.bias, self.eps, self.process_group),
+        )
+        if self.track_running_stats:
+            self._track(mean, variance * (count / (count - 1)))
+        return output
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1 / self.num_batches_tracked if self.momentum is None else torch.tensor(self.momentum)
+        for running, batch in ((self.running_mean, mean), (self.running_var, variance)):
+            running.lerp_(batch.to(running), share.to(running))
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in (2, 4):
+            raise ValueError(f"SyncBatchNorm takes (N, C) or (N, C, H, W), not {tuple(input.shape)}")
+
+
+def convert(module: nn.Module, process_group: dist.ProcessGroup | None = None) -> None:
+    """Replace every BatchNorm below `module` in place, keeping its tensors; those synchronised already stay."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                setattr(parent, name, _synchronised(child, process_group))
+
+
+def _synchronised(plain: nn.BatchNorm1d | nn.BatchNorm2d, process_group: dist.ProcessGroup | None) -> SyncBatchNorm:
+    with torch.device("meta"):
+        layer = SyncBatchNorm(
+            plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats, process_group
+        )
+    for name, parameter in plain.named_parameters(recurse=False):
+        setattr(layer, name, parameter)
+    for name, buffer in plain.named_buffers(recurse=False):
+        setattr(layer, name, buffer)
+    return layer.train(plain.training)
+
+
+class _Synchronised(torch.autograd.Function):
+    """(x, weight, bias) -> (normalised x, global mean, global biased variance, global count)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, group: Any) -> Any:
+        dims = [0, *range(2, x.dim())]
+        values = _wide(x)
+        count = values.numel() // values.shape[1]
+        variance, mean = torch.var_mean(values, dims, correction=0)
+        mine = torch.cat([mean, variance * count, mean.new_full((1,), count)])
+        every = mine.new_empty(_world(group), mine.numel())
+        dist.all_gather(list(every.unbind()), mine, group=group)
+        means, squares, counts = every[:, : mean.numel()], every[:, mean.numel() : -1], every[:, -1:]
+        total = counts.sum()
+        mean = (means * counts).sum(0) / total
+        variance = (squares + counts * (means - mean) ** 2).sum(0) / total
+        scale = torch.rsqrt(variance + eps)
+        ctx.save_for_backward(x, weight, mean, scale, total)
+        ctx.group = group
+        ctx.has_bias = bias is not None
+        multiply = scale if weight is None else scale * _wide(weight)
+        add = -mean * multiply if bias is None else _wide(bias) - mean * multiply
+        output = torch.addcmul(_like(add, x), values, _like(multiply, x)).to(x.dtype)
+        ctx.mark_non_differentiable(mean, variance, total)
+        return output, mean, variance, total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
+        x, weight, mean, scale, total = ctx.saved_tensors
+        dims = [0, *range(2, x.dim())]
+        grad = _wide(grad)
+        normalised = (_wide(x) - _like(mean, x)) * _like(scale, x)
+        sums = torch.stack([grad.sum(dims), (grad * normalised).sum(dims)])
+        grad_bias, grad_weight = sums.clone() if weight is not None else (None, None)
+        dist.all_reduce(sums, group=ctx.group)
+        sums = sums / total
+        factor = scale if weight is None else scale * _wide(weight)
+        grad_x = (grad - _like(sums[0], x) - normalised * _like(sums[1], x)) * _like(factor, x)
+        return grad_x.to(x.dtype), grad_weight, grad_bias if ctx.has_bias else None, None, None
+
+
+def _like(channels: Tensor, x: Tensor) -> Tensor:
+    """One number a channel, shaped to broadcast over `x`."""
+    return channels.view(1, -1, *[1] * (x.dim() - 2))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least fp32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _world(group: dist.ProcessGroup | None) -> int:
+    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1

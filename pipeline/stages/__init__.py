@@ -1,0 +1,23 @@
+"""The stages: each reads artifacts and writes one. This table is the only list of them.
+
+To add a stage, write `pipeline/stages/NAME.py` with
+
+    Config                      its recipe; `out` is the run directory
+    inputs(config)              the artifacts it reads: name → Input
+    run(config, inputs, run)    does the work, resuming if the run directory holds some of it; gives a Result
+
+and add its line here. Modules are imported when their stage runs, so `shard` and `--help` never import torch.
+"""
+
+from __future__ import annotations
+
+STAGES = {
+    "shard": "images into WebDataset shards",
+    "pretrain": "shards into a pretrained checkpoint",
+    "probe": "a checkpoint into kNN and linear accuracy, beside the same network untrained",
+    "finetune": "a checkpoint and labels into a classifier",
+    "export": "a checkpoint into safetensors, checked by reloading",
+    "report": "runs into one report.html",
+    "chain": "stages one after the other, each skipped when its artifact already matches",
+}
+"""Name and what it makes of what, in the order they are usually run."""

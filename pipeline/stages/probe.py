@@ -1,0 +1,98 @@
+"""probe: how well frozen features tell classes apart, beside the same network untrained.
+
+Weighted kNN and a linear probe on features of the labelled bank split, asked about the query split. The untrained
+network is the yardstick: what the architecture and the pictures give for nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from data_shards.loader import Loader
+from data_shards.progress import Progress
+from data_shards.stream import ShardSet
+from pipeline.artifacts import Artifact, digest, write_atomically
+from pipeline.errors import ArtifactError
+from pipeline.evaluation.energy import effective_rank
+from pipeline.evaluation.features import Features, extract
+from pipeline.evaluation.knn import KNN
+from pipeline.evaluation.linear import LinearProbe
+from pipeline.models.regnet import RegNet
+from pipeline.models.seeds import seeded
+from pipeline.released import backbones
+from pipeline.runs import Run
+from pipeline.stages.stage import Input, Result
+from pipeline.views import Evaluation
+
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Recipe of `probe`."""
+
+    out: str = field(default="runs/probe", metadata={"identity": False})
+    """Run directory."""
+    shards: str = field(default="runs/shard", metadata={"identity": False})
+    """Run directory of `shard`; its samples need labels."""
+    checkpoint: str = field(default="runs/pretrain", metadata={"identity": False})
+    """Run directory of `pretrain` or `finetune`."""
+    bank: str = "train"
+    """Split whose labels are known to the probes."""
+    query: str = "test"
+    """Split that is asked about."""
+    view: Evaluation.Config = field(default_factory=Evaluation.Config)
+    """How a picture is shown to the frozen network."""
+    knn: KNN.Config = field(default_factory=KNN.Config)
+    """Weighted nearest neighbours."""
+    linear: LinearProbe.Config = field(default_factory=LinearProbe.Config)
+    """Linear classifier on frozen features."""
+    baseline: bool = True
+    """Whether the same network untrained is measured too."""
+    seed: int = 0
+    """Seed of the untrained network."""
+    batch: int = field(default=256, metadata={"identity": False})
+    """Images per forward pass."""
+    threads: int = field(default=2, metadata={"identity": False})
+    """Threads that decode."""
+
+
+def inputs(config: Config) -> Mapping[str, Input]:
+    """Labelled shards and a checkpoint."""
+    return {
+        "shards": Input(config.shards, "shards"),
+        "checkpoint": Input(config.checkpoint, "checkpoint", ("pretrain", "finetune")),
+    }
+
+
+def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
+    """Measure; nothing is kept of a killed run, it takes minutes at most."""
+    shards = inputs["shards"].path
+    sets = {split: ShardSet(shards, split) for split in (config.bank, config.query)}
+    if not sets[config.bank].classes:
+        raise ArtifactError(
+            str(shards), "has no labels", "probe needs a class per sample; shard a folder with one sub-folder per class"
+        )
+    networks = {"pretrained": backbones.load(inputs["checkpoint"])}
+    if config.baseline:
+        with seeded(config.seed):
+            networks["random"] = backbones.architecture(inputs["checkpoint"]).build()
+    figures: dict[str, float] = {}
+    total = len(networks) * sum(shard_set.samples for shard_set in sets.values())
+    with Progress(total, unit="images", label="probe") as progress:
+        for name, network in networks.items():
+            bank, query = (_features(network, sets[split], config, progress) for split in (config.bank, config.query))
+            figures[f"knn_{name}"] = config.knn.build().accuracy(bank, query)
+            figures[f"linear_{name}"] = config.linear.build().accuracy(bank, query)
+            figures[f"rank_{name}"] = effective_rank(bank.features)
+            run.record(network=name, **{key: value for key, value in figures.items() if key.endswith(name)})
+    figures = {name: round(value, 4) for name, value in figures.items()}
+    write_atomically(run.path / SCORES, json.dumps(figures, indent=1))
+    return Result(kind="scores", content=digest(figures), files=(SCORES,), figures=figures)
+
+
+def _features(network: RegNet, shard_set: ShardSet, config: Config, progress: Progress) -> Features:
+    loader = Loader(shard_set, config.view.build(), batch=config.batch, threads=config.threads, shuffle=False)
+    return extract(network, loader, progress=progress)

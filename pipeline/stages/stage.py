@@ -1,0 +1,159 @@
+"""What a stage is to the runner, and how one runs: inputs, fingerprint, skip or work, artifact."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from pipeline import artifacts, config, distributed
+from pipeline.artifacts import Artifact
+from pipeline.errors import RunError
+from pipeline.runs import Run, disk_error
+
+
+@dataclass(frozen=True)
+class Input:
+    """An artifact that a stage reads."""
+
+    path: str
+    kind: str
+    stages: tuple[str, ...] = ()
+    """Which stages a chain takes it from, best first; any that makes the kind when empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a stage gives the runner, which makes the artifact of it."""
+
+    kind: str
+    content: str
+    files: tuple[str, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """A module in `pipeline/stages`."""
+
+    Config: type
+
+    def inputs(self, config: Any) -> Mapping[str, Input]: ...
+
+    def run(self, config: Any, inputs: Mapping[str, Artifact], run: Run) -> Result: ...
+
+
+def module(name: str) -> Stage:
+    """The module of a stage."""
+    return cast(Stage, importlib.import_module(f"pipeline.stages.{name}"))
+
+
+def execute(name: str, settings: Any) -> Artifact:
+    """Run a stage, or say that its artifact is up to date. The same call again is always safe."""
+    stage = module(name)
+    wanted = stage.inputs(settings)
+    given = {key: Artifact.load(i.path, i.kind, wanted_by=name, key=key) for key, i in wanted.items()}
+    contents = {key: artifact.content for key, artifact in given.items()}
+    asked = artifacts.fingerprint(name, config.identity(settings), contents)
+    out = Path(settings.out)
+    done = _finished(out, asked)
+    if done is not None:
+        _say(f"{name}: {out} is up to date ({done.fingerprint[:12]})")
+        return done
+    first = distributed.is_first()
+    run = Run.open(out, asked, config.dump(config.to_mapping(settings)), writes=first)
+    processes = getattr(getattr(settings, "trainer", None), "processes", 1)
+    if processes > 1 and not distributed.is_started():
+        return _start_job(name, out, processes, asked)
+    with _alone(out) if first else _nothing():
+        started = time.perf_counter()
+        try:
+            result = stage.run(settings, given, run)
+        except OSError as error:
+            raise disk_error(out, error) from error
+        artifact = Artifact(
+            stage=name,
+            kind=result.kind,
+            fingerprint=asked,
+            content=result.content,
+            files=artifacts.describe_files(out, result.files) if first else {},
+            inputs={k: {"path": str(a.path), "kind": a.kind, "content": a.content} for k, a in given.items()},
+            figures=result.figures,
+            facts=result.facts,
+            config=config.to_mapping(settings),
+            version=_version(),
+            seconds=round(time.perf_counter() - started, 2),
+            path=out,
+        )
+        if first:
+            artifact.save()
+            _report(out)
+    return artifact
+
+
+def _finished(out: Path, asked: str) -> Artifact | None:
+    if not (out / artifacts.FILE).is_file():
+        return None
+    artifact = Artifact.load(out)
+    if artifact.fingerprint != asked:
+        return None
+    damaged = artifact.damaged()
+    if damaged:
+        _say(f"{artifact.stage}: {damaged[0]} in {out} is missing or has changed; making it again")
+        return None
+    return artifact
+
+
+def _start_job(name: str, out: Path, processes: int, asked: str) -> Artifact:
+    status = distributed.start([name, str(out / "config.yaml")], processes)
+    if status:
+        raise RunError(
+            str(out),
+            f"a process of the {name} job stopped with status {status}",
+            "its messages are above; the same command goes on from the last checkpoint",
+        )
+    artifact = _finished(out, asked)
+    assert artifact is not None, "the job ended well without an artifact"
+    return artifact
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the run directory: two processes at work in one would overwrite each other."""
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                str(out), "another process is at work in this run directory", "wait for it, or choose out=DIR"
+            ) from None
+        yield
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _report(out: Path) -> None:
+    from pipeline.report import write
+
+    write([out], out)
+
+
+def _version() -> str:
+    try:
+        return version("seer-pipeline")
+    except PackageNotFoundError:
+        return "uninstalled"
+
+
+def _say(text: str) -> None:
+    if distributed.is_first():
+        print(text, flush=True)

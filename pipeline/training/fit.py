@@ -1,0 +1,139 @@
+"""Train an objective on a stream of batches, from wherever the run directory says it stopped.
+
+fit
+├── newest checkpoint that verifies → weights, optimizer, step, samples consumed
+├── metrics.jsonl rewound to that step, the loader to those samples
+└── Lightning runs the steps that remain: module.py, recording.py, saving.py, and the callbacks given
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies import ModelParallelStrategy
+
+from data_shards.loader import Loader
+from data_shards.progress import Progress as ProgressLine
+from pipeline.checkpoints.store import latest, read_tensors
+from pipeline.checkpoints.tensors import root_hash
+from pipeline.models.batchnorm import convert
+from pipeline.objectives.objective import Objective
+from pipeline.runs import Run
+from pipeline.training.module import ObjectiveModule
+from pipeline.training.optimizers import AnyOptimizer
+from pipeline.training.recompute import recompute
+from pipeline.training.recording import Recording
+from pipeline.training.saving import Saving
+from pipeline.training.schedules import Duration, Schedule
+from pipeline.training.settings import TrainerConfig
+from pipeline.training.tracking import NoTracker, tracker
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training leaves: the last checkpoint, and a hash over every tensor of the objective."""
+
+    checkpoint: Path
+    content: str
+    steps: int
+
+    def files(self, run: Path) -> tuple[str, ...]:
+        """Names of the checkpoint's files below the run directory."""
+        return tuple(str(path.relative_to(run)) for path in self.checkpoint.iterdir())
+
+
+def fit(
+    objective: Objective,
+    loader: Loader,
+    run: Run,
+    *,
+    trainer: TrainerConfig,
+    optimizer: AnyOptimizer,
+    schedule: Schedule,
+    samples: int,
+    label: str,
+    config: Any,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Fitted:
+    """Train to the end of the recipe. `samples` is the number of samples of one epoch."""
+    per_epoch = samples / trainer.batch
+    steps = max(1, math.ceil(Duration.parse(trainer.duration).steps(per_epoch)))
+    if trainer.sync_batchnorm and trainer.processes > 1:
+        convert(objective)
+    recompute(objective.backbone, trainer.recompute)
+    module = ObjectiveModule(objective, optimizer, schedule, trainer, steps=steps, samples=samples)
+    every = max(1, round(Duration.parse(trainer.checkpoint_every).steps(per_epoch, steps)))
+    track = (
+        tracker(trainer.wandb, run.path, project=trainer.project, identifier=run.fingerprint[:16], config=config)
+        if run.writes
+        else NoTracker()
+    )
+    saved, passed_over = latest(run.path)
+    if run.writes and (saved or passed_over):
+        print("; ".join([*passed_over, f"{label}: going on from step {saved.step if saved else 0} of {steps}"]))
+    if saved:
+        module.resume(saved)
+        loader.load_state_dict({"consumed": saved.consumed})
+    run.rewind(lambda record: record.get("step", 0) <= module.step)
+    if module.step < steps:
+        done, total = module.step * trainer.batch, steps * trainer.batch
+        with ProgressLine(total, unit="images", label=label, quiet=not run.writes, start=done) as line:
+            recording, saving = Recording(run, track, line, trainer.log_every), Saving(run, every, trainer.keep)
+            try:
+                _engine(trainer, steps - module.step, [*callbacks, recording, saving]).fit(module, loader)
+            finally:
+                loader.close()
+                track.finish()
+        saved, _ = latest(run.path)
+    assert saved is not None
+    assert saved.step == steps
+    content = root_hash(read_tensors(saved.path, "")) if run.writes else ""
+    return Fitted(saved.path, content, saved.step)
+
+
+def _engine(trainer: TrainerConfig, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning as we use it: it runs steps. Data order, checkpoints, logging and requeueing are the pipeline's own."""
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    job = trainer.processes > 1
+    strategy = ModelParallelStrategy(data_parallel_size=trainer.processes, tensor_parallel_size=1) if job else "auto"
+    plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    return pl.Trainer(
+        accelerator={"cuda": "gpu", "auto": "gpu" if torch.cuda.is_available() else "cpu"}.get(
+            trainer.accelerator, "cpu"
+        ),
+        devices=trainer.devices,
+        num_nodes=trainer.nodes,
+        strategy=strategy,
+        precision="bf16-mixed" if trainer.precision == "bf16" else "32-true",
+        plugins=plugins,
+        callbacks=callbacks,
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+_NOISE = (
+    ".*does not have many workers.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*lr_scheduler.*",
+    ".*litlogger.*",
+)
+"""Warnings of Lightning about things the pipeline does itself."""

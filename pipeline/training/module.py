@@ -1,0 +1,115 @@
+"""An objective as a LightningModule: Lightning's hooks mapped onto the objective's four methods, and nothing else.
+
+It knows no objective by name. Its own count of steps and samples is the truth that checkpoints carry; Lightning is
+asked to run the steps that remain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from data_shards.batch import Batch
+from pipeline.checkpoints.state import set_training_state, training_state
+from pipeline.checkpoints.store import Saved, restore
+from pipeline.objectives.objective import Objective, Progress
+from pipeline.training.optimizers import AnyOptimizer
+from pipeline.training.schedules import Schedule
+from pipeline.training.settings import TrainerConfig
+from pipeline.training.sharding import shard
+from pipeline.views import Views
+
+
+class ObjectiveModule(pl.LightningModule):
+    """Trains `objective`. `step` and `consumed` are the steps done and the samples the whole job has consumed."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: AnyOptimizer,
+        schedule: Schedule,
+        trainer: TrainerConfig,
+        *,
+        steps: int,
+        samples: int,
+    ) -> None:
+        super().__init__()
+        self.objective = objective
+        self.optimizer_config = optimizer
+        self.schedule = schedule
+        self.settings = trainer
+        self.steps, self.samples = steps, samples
+        self.step = 0
+        self.consumed = 0
+        self.rate = 0.0
+        self.metrics: Mapping[str, Tensor] = {}
+        self.loss: Tensor | None = None
+        self.wait = 0.0
+        self._saved: Saved | None = None
+
+    def progress(self) -> Progress:
+        """Where training stands."""
+        return Progress(
+            step=self.step,
+            steps=self.steps,
+            epoch=self.step * self.settings.batch / self.samples,
+            samples=self.step * self.settings.batch,
+        )
+
+    def resume(self, saved: Saved) -> None:
+        """Go on from a checkpoint: the counts now, the tensors once they are placed and sharded."""
+        self.step, self.consumed, self._saved = saved.step, saved.consumed, saved
+
+    def on_train_start(self) -> None:
+        if self._saved is not None:
+            state = training_state(self.objective, self.optimizer())
+            restore(self._saved, state)
+            set_training_state(self.objective, self.optimizer(), state)
+            self._saved = None
+
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:
+            shard(self.objective, self.device_mesh["data_parallel"])
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer_config.build(self.objective, batch=self.settings.batch)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Leave it: Lightning fetches a batch ahead, and `training_step` moves what it uses."""
+        return batch
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        before, now = ((step * self.settings.batch) // self.samples for step in (self.step - 1, self.step))
+        if now > before:
+            self.objective.start_epoch(self.samples, self.progress())
+        factor = self.schedule.factor(self.step, self.steps, self.samples / self.settings.batch)
+        for group in self.optimizer().param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.rate = self.optimizer().param_groups[0]["lr"]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        views = Views.of(batch).to(self.device)
+        outcome = self.objective(views, self.progress())
+        self.loss, self.metrics, self.wait = outcome.loss.detach(), outcome.metrics, batch.wait
+        loss: Tensor = outcome.loss
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.objective.adjust_gradients(self.progress())
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.objective.finish_step(self.progress())
+        self.step += 1
+        self.consumed += self.settings.batch
+
+    def optimizer(self) -> Optimizer:
+        """The optimizer itself, without Lightning's wrapper."""
+        wrapped = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(wrapped, Optimizer)
+        return wrapped

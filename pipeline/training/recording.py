@@ -1,0 +1,73 @@
+"""Writes what happens: metrics.jsonl, the tracker, the progress line; stops at a loss that is no number.
+
+Reading a loss waits for the device, so it is done once in `log_every` steps.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+
+from data_shards.progress import Progress as ProgressLine
+from pipeline.errors import TrainingError
+from pipeline.runs import Run
+from pipeline.training.module import ObjectiveModule
+from pipeline.training.tracking import Tracker
+
+
+class Recording(pl.Callback):
+    """Records a step in every `every`, and the first and the last."""
+
+    def __init__(self, run: Run, tracker: Tracker, line: ProgressLine, every: int) -> None:
+        self.run, self.tracker, self.line, self.every = run, tracker, line, every
+        self.started = self.marked = time.perf_counter()
+        self.marked_step = 0
+        self.waited = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ObjectiveModule)
+        self.marked, self.marked_step, self.waited = time.perf_counter(), pl_module.step, 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module = pl_module
+        assert isinstance(module, ObjectiveModule)
+        self.waited += module.wait
+        due = module.step % self.every == 0 or module.step in (1, module.steps)
+        if not due:
+            return
+        figures = _average({"loss": module.loss, **module.metrics})
+        if not figures["loss"] < float("inf"):
+            raise TrainingError(
+                str(self.run.path),
+                f"the loss is {figures['loss']} at step {module.step}",
+                "lower optimizer.rate or use trainer.precision=fp32; the same command goes on from the last checkpoint",
+            )
+        now = time.perf_counter()
+        seconds = max(now - self.marked, 1e-9)
+        images = (module.step - self.marked_step) * module.settings.batch
+        self.run.record(
+            step=module.step,
+            epoch=round(module.progress().epoch, 4),
+            rate=module.rate,
+            images_per_second=round(images / seconds, 2),
+            data_wait=round(self.waited / seconds, 4),
+            **figures,
+        )
+        self.tracker.log({**figures, "rate": module.rate, "images_per_second": images / seconds}, module.step)
+        self.line.update(images, loss=figures["loss"], data_wait=self.waited / seconds)
+        self.marked, self.marked_step, self.waited = now, module.step, 0.0
+
+
+def _average(values: dict[str, Any]) -> dict[str, float]:
+    """Means over the processes, in one collective and one read of the device."""
+    stacked = torch.stack([torch.as_tensor(value).detach().float().reshape(()) for value in values.values()])
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(stacked)
+        stacked /= dist.get_world_size()
+    return {name: round(value, 6) for name, value in zip(values, stacked.tolist(), strict=True)}

@@ -1,0 +1,78 @@
+"""Watches what is being learnt: kNN accuracy on a small labelled set, a few times during pretraining.
+
+The labels never reach the objective. With several processes the backbone is gathered and measured in the first one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from data_shards.errors import ShardError
+from data_shards.loader import Loader
+from data_shards.stream import ShardSet
+from pipeline.checkpoints.state import whole_tensors
+from pipeline.evaluation.features import Features, extract
+from pipeline.evaluation.knn import KNN
+from pipeline.models.regnet import RegNet
+from pipeline.runs import Run
+from pipeline.training.module import ObjectiveModule
+from pipeline.training.schedules import Duration
+from pipeline.views import Evaluation
+
+BANK, QUERY = 2000, 1000
+"""Samples whose labels are known and samples asked about: enough for a curve, not for a table."""
+
+
+class Watch(pl.Callback):
+    """Records `knn` at the start, every so often, and at the end; does nothing where there is nothing to ask."""
+
+    def __init__(
+        self, run: Run, shards: Path, bank: str, model: RegNet.Config, view: Evaluation.Config, every: str | int
+    ):
+        self.run, self.model, self.view, self.every = run, model, view, Duration.parse(every)
+        self.sets = _labelled(shards, bank)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ObjectiveModule)
+        if not any("knn" in record for record in self.run.records()):
+            self._measure(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, ObjectiveModule)
+        module = pl_module
+        every = round(self.every.steps(module.samples / module.settings.batch, module.steps))
+        if every and (module.step % every == 0 or module.step == module.steps):
+            self._measure(module)
+
+    def _measure(self, module: ObjectiveModule) -> None:
+        if self.sets is None:
+            return
+        tensors = whole_tensors(module.objective)
+        if not self.run.writes:
+            return
+        backbone = self.model.build()
+        backbone.load_state_dict(
+            {k.removeprefix("backbone."): v for k, v in tensors.items() if k.startswith("backbone.")}
+        )
+        backbone.to(module.device)
+        bank, query = (self._features(backbone, s, count) for s, count in zip(self.sets, (BANK, QUERY), strict=True))
+        self.run.record(step=module.step, knn=round(KNN.Config().build().accuracy(bank, query), 4))
+
+    def _features(self, backbone: RegNet, shard_set: ShardSet, count: int) -> Features:
+        chosen = shard_set.spread(count)
+        with Loader(shard_set, self.view.build(), batch=256, shuffle=False, subset=chosen) as loader:
+            return extract(backbone, loader)
+
+
+def _labelled(shards: Path, bank: str) -> tuple[ShardSet, ShardSet] | None:
+    """The splits to measure on, where there are labels and a test split."""
+    try:
+        sets = ShardSet(shards, bank), ShardSet(shards, "test")
+    except ShardError:
+        return None
+    return sets if sets[0].classes else None

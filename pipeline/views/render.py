@@ -1,0 +1,168 @@
+"""One encoded image in, its crops out, as bytes into the arrays of a batch.
+
+1. read the size from the header and lay out the views (`Renderer.lay_out`)
+2. decode once, a JPEG at the smallest scale at which every crop still has all its pixels
+3. one compiled call a crop size: resample, colour, round, and write each crop into its place
+
+Crops are bytes in rows of RGB, (height, width, 3): a quarter of the size of floats, and what torch calls channels_last
+when it sees them as (3, height, width). Normalisation is left to the device (`views.normalise`).
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+import threading
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_shards import images
+from data_shards.batch import Arrays, Draw
+from pipeline.views.draw import LAW, VIEW, Law, Reduction, draw_views
+from pipeline.views.kernel import Floats, Pixels, entry, kernel
+from pipeline.views.offsets import U0, U1, U2, U3, Offset
+from pipeline.views.photometric import blur, gaussian, grayscale, jitter, solarise
+from pipeline.views.resample import Axis, Rows, floats, plane, resample
+
+Scratch: TypeAlias = tuple[Any, ...]
+"""Memory for `render`: an Axis across, one down, Rows, the planes of a crop, the same blurred, a line, half a Gaussian.
+
+A plain tuple of arrays: numba spends 2 us on recognising a named one at every call.
+"""
+
+HALF = np.float32(0.5)
+DECODE_BUFFER = 12 << 20
+"""Bytes each thread keeps for decoded pixels (4 megapixels), which saves the page faults of fresh memory."""
+
+
+def scratch_for(size: int, sigma: float, height: int, width: int) -> Scratch:
+    """Enough for crops of up to `size` pixels a side, blurred by up to `sigma`, from images of up to height x width."""
+    planes, taps = 3 * size * (size + 3), max(6, math.ceil(3 * sigma)) + 3
+    colours = (floats(n) for n in (planes, planes, size + 2 * taps, taps))
+    return (*Axis.of(size, width), *Axis.of(size, height), *Rows.of(size, width), *colours)
+
+
+@kernel
+def store(f: Floats, r: Offset, g: Offset, b: Offset, length: Offset, out: Pixels, o: Offset) -> None:
+    """Three planes, rounded, into RGB RGB ..."""
+    for i in range(length):
+        j = o + U3 * i
+        out[j] = np.uint8(np.int32(f[r + i] + HALF))
+        out[j + U1] = np.uint8(np.int32(f[g + i] + HALF))
+        out[j + U2] = np.uint8(np.int32(f[b + i] + HALF))
+
+
+@entry
+def render(
+    image: NDArray[np.uint8], reduction: int, views: NDArray[Any], array: NDArray[np.uint8], row: int, scratch: Scratch
+) -> None:
+    """Write `views` of one image (height, width, 3), decoded at 1 / reduction, into array[:, row].
+
+    array: (views, batch, size, size, 3), all views of that size.
+    """
+    x, y = Axis(scratch[0], scratch[1], scratch[2]), Axis(scratch[3], scratch[4], scratch[5])
+    rows = Rows(scratch[6], scratch[7], scratch[8], scratch[9], scratch[10])
+    drawn, blurred, line, half = scratch[11], scratch[12], scratch[13], scratch[14]
+    height, width = image.shape[0], image.shape[1]
+    source, out = image.reshape(-1), array.reshape(-1)
+    batch, size = np.uint64(array.shape[1]), np.uint64(array.shape[2])
+    room, length = plane(size), size * size
+    for n in range(views.shape[0]):
+        view = views[n]
+        planes = drawn
+        resample(source, height, width, reduction, view, x, y, rows, planes)
+        if view.jitter != 0:
+            jitter(planes, room, length, view)
+        elif view.grayscale != 0:
+            grayscale(planes, U0, room, room + room, length)
+        channels, step = (U1, U0) if view.grayscale != 0 else (U3, room)
+        if view.sigma > 0:
+            radius = gaussian(view.sigma, half)
+            for c in range(channels):
+                blur(planes, c * room, size, half, radius, line, blurred)
+            planes = blurred
+        if view.solarise != 0:
+            for c in range(channels):
+                solarise(planes, c * room, length)
+        store(planes, U0, step, step + step, length, out, (np.uint64(n) * batch + np.uint64(row)) * length * U3)
+
+
+class Renderer(abc.ABC):
+    """Turns encoded images into crops: a `data_shards.batch.Transform`, safe to use from many threads.
+
+    What a view is, `lay_out` decides; everything else is the same for pretraining, training and evaluation. Views of
+    one size that follow each other share an array.
+    """
+
+    def __init__(self, sizes: Sequence[int], sigma: float = 0.0) -> None:
+        """`sizes`: side of each view in pixels; `sigma`: of the strongest blur, pixels."""
+        self.groups = tuple((size, len(list(views))) for size, views in groupby(sizes))
+        """(side in pixels, number of views) of each array."""
+        self._sigma = sigma
+        self._threads = threading.local()
+
+    @abc.abstractmethod
+    def lay_out(self, draw: Draw, height: int, width: int, views: NDArray[Any]) -> Reduction:
+        """Fill `views`, VIEW records, for an upright image; returns the reduction at which it may be decoded."""
+
+    def allocate(self, batch: int) -> Arrays:
+        """For each group an array of bytes (views, batch, size, size, 3)."""
+        return tuple(np.empty((views, batch, size, size, 3), np.uint8) for size, views in self.groups)
+
+    def write(self, image: bytes, draw: Draw, arrays: Arrays, row: int) -> None:
+        """Write the crops of one encoded image into `row` of each array. Raises `ImageError`."""
+        thread = self._thread()
+        info = images.probe(image)
+        height, width = info.upright
+        reduction = self.lay_out(draw, height, width, thread.views)
+        pixels = images.decode(image, scale=reduction, info=info, buffer=thread.buffer)
+        if pixels.shape[:2] == (height, width):  # what is no JPEG comes whole
+            reduction = 1
+        scratch = thread.scratch_for(pixels.shape[0], pixels.shape[1])
+        for views, array in zip(thread.groups, arrays, strict=True):
+            render(pixels, reduction, views, array, row, scratch)
+
+    def _thread(self) -> _Thread:
+        try:
+            thread: _Thread = self._threads.own
+        except AttributeError:
+            thread = self._threads.own = _Thread(self.groups, self._sigma)
+        return thread
+
+
+class _Thread:
+    """What a thread keeps from image to image."""
+
+    def __init__(self, groups: Sequence[tuple[int, int]], sigma: float) -> None:
+        self.views = np.zeros(sum(views for _, views in groups), VIEW)
+        ends = np.cumsum([0, *(views for _, views in groups)])
+        self.groups = [self.views[begin:end] for begin, end in pairwise(ends)]
+        self.buffer = np.empty(DECODE_BUFFER, np.uint8)
+        self._largest, self._sigma = max(size for size, _ in groups), sigma
+        self._height = self._width = 0
+        self._scratch: Scratch = ()
+
+    def scratch_for(self, height: int, width: int) -> Scratch:
+        """Memory for an image of this size; grows with the largest seen, to the next power of two."""
+        if height > self._height or width > self._width:
+            self._height = max(self._height, 1 << (height - 1).bit_length())
+            self._width = max(self._width, 1 << (width - 1).bit_length())
+            self._scratch = scratch_for(self._largest, self._sigma, self._height, self._width)
+        return self._scratch
+
+
+class RandomViews(Renderer):
+    """Views drawn at random, one law a view."""
+
+    def __init__(self, laws: Sequence[Law]) -> None:
+        super().__init__(
+            [law.size for law in laws], max((law.blur_sigma[1] for law in laws if law.blur > 0), default=0.0)
+        )
+        self._laws = np.array([law.record() for law in laws], LAW)
+
+    def lay_out(self, draw: Draw, height: int, width: int, views: NDArray[Any]) -> Reduction:
+        return draw_views(draw.seed, draw.epoch, draw.index, height, width, self._laws, views)

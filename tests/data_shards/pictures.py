@@ -1,0 +1,89 @@
+"""Small pictures, folders of them, and shard sets for the tests of this package."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_shards.batch import Arrays, Draw
+from data_shards.images import decode
+from data_shards.jpeg import read_header
+from data_shards.manifest import Manifest
+from data_shards.pack import Pack, pack
+from data_shards.readers.reader import Entry, Reader
+
+
+def pixels(seed: int, height: int = 12, width: int = 10, channels: int = 3) -> np.ndarray:
+    """A smooth random picture, so that JPEG keeps it nearly as it is."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, channels), np.uint8)
+    picture = Image.fromarray(coarse.squeeze()).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def encode(picture: np.ndarray | Image.Image, format: str = "JPEG", **options: Any) -> bytes:
+    """Encoded bytes of a picture."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def jpeg(seed: int, height: int = 12, width: int = 10) -> bytes:
+    """A small JPEG, another for each seed."""
+    return encode(pixels(seed, height, width), quality=90)
+
+
+class Listed(Reader):
+    """A source given as a list of (name, split, label, bytes)."""
+
+    def __init__(self, images: list[tuple[str, str, str | None, bytes]]) -> None:
+        self.images = images
+
+    def entries(self) -> Iterator[Entry]:
+        for name, split, label, image in self.images:
+            yield Entry(name, split, label, image)
+
+    def read(self, entry: Entry) -> bytes:
+        image: bytes = entry.location
+        return image
+
+    @property
+    def title(self) -> str:
+        return "a list"
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "listed"}
+
+
+def listed(count: int, classes: int = 3, test: int = 0) -> Listed:
+    """`count` train images in turn of each class, and `test` test images."""
+    rows = [(f"{n % classes}/{n}.jpg", "train", f"class{n % classes}", jpeg(n)) for n in range(count)]
+    rows += [(f"test/{n}.jpg", "test", f"class{n % classes}", jpeg(count + n)) for n in range(test)]
+    return Listed(rows)
+
+
+def broken_jpeg(seed: int) -> bytes:
+    """A JPEG that looks whole from outside, and whose coded data break off."""
+    whole = jpeg(seed, 40, 40)
+    return whole[: read_header(whole).scan + 30] + b"\xff\xd9"
+
+
+class Thumbnail:
+    """A transform that writes the mean colour of an image and the draw it was given, so that a test can read both."""
+
+    def allocate(self, batch: int) -> Arrays:
+        return (np.zeros((1, batch, 2, 2, 3), np.uint8), np.zeros((2, batch, 1, 1, 3), np.uint8))
+
+    def write(self, image: bytes, draw: Draw, arrays: Arrays, row: int) -> None:
+        arrays[0][0, row] = decode(image).mean((0, 1)).round()
+        arrays[1][:, row, 0, 0] = (draw.seed % 256, draw.epoch % 256, draw.index % 256)
+
+
+def pack_into(out: Path, reader: Reader, **settings: Any) -> Manifest:
+    """Pack with one worker unless told otherwise."""
+    return pack(reader, out, Pack.Config(**{"workers": 1, **settings}))

@@ -1,0 +1,161 @@
+"""The order of samples: every epoch is a permutation, the same for every world size, found at once at any place."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_shards.order import Order, SequentialOrder, Stream, permute, rank_positions, rank_slice
+
+COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 5000), st.integers(0, 2**64 - 1))
+def test_permute_is_a_permutation(size: int, key: int) -> None:
+    assert np.array_equal(np.sort(permute(np.arange(size), size, key)), np.arange(size))
+
+
+@settings(max_examples=500, deadline=None)
+@given(COUNTS, st.integers(0, 2**40), st.integers(0, 100), st.integers(1, 20), st.integers(1, 50))
+def test_an_epoch_holds_every_sample_once(counts: list[int], seed: int, epoch: int, lanes: int, block: int) -> None:
+    order = Order(counts, seed, epoch, lanes, block)
+    shard, sample = order.at(np.arange(order.total))
+    expected = {(k, i) for k, count in enumerate(counts) for i in range(count)}
+    assert Counter(zip(shard.tolist(), sample.tolist(), strict=True)) == Counter(expected)
+
+
+def test_the_order_does_not_change_between_versions() -> None:
+    """Golden: a run is resumed with later versions of this package and of numpy, so the order may never change."""
+    shard, sample = Order([5, 3, 7, 1], seed=11, epoch=2, lanes=4, block=3).at(np.arange(16))
+    assert list(zip(shard.tolist(), sample.tolist(), strict=True)) == [
+        (0, 1),
+        (2, 1),
+        (2, 5),
+        (1, 1),
+        (0, 2),
+        (2, 0),
+        (2, 3),
+        (1, 0),
+        (0, 0),
+        (0, 4),
+        (2, 4),
+        (2, 6),
+        (3, 0),
+        (0, 3),
+        (2, 2),
+        (1, 2),
+    ]
+
+
+def test_epochs_and_seeds_give_other_orders() -> None:
+    orders = [Order([50], seed, epoch).at(np.arange(50))[1].tolist() for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_a_small_set_is_shuffled_fully() -> None:
+    """Over many seeds every sample is as likely as any other at the first position, and pairs are not kept together."""
+    first = Counter(int(Order([20], seed, 0).at([0])[1][0]) for seed in range(4000))
+    assert len(first) == 20
+    assert max(first.values()) < 280
+    together = sum(abs(int(a) - int(b)) == 1 for seed in range(2000) for a, b in [Order([20], seed, 0).at([0, 1])[1]])
+    assert abs(together / 2000 - 0.1) < 0.03
+
+
+def test_a_large_set_has_all_its_lanes_and_a_small_one_fewer() -> None:
+    assert Order([10_000] * 1000, 0, 0).lanes == 128
+    assert Order([10_000] * 30, 0, 0).lanes == 4
+    assert Order([10], 0, 0).lanes == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(COUNTS, st.integers(0, 1000), st.integers(0, 200), st.sampled_from([1, 2, 3, 4, 6, 12]), st.integers(1, 4))
+def test_a_global_batch_is_the_same_for_every_world_size(
+    counts: list[int], seed: int, start: int, world: int, batches: int
+) -> None:
+    batch = 12
+    stream = Stream(counts, seed=seed, lanes=4, block=5)
+    for number in range(batches):
+        begin = start + number * batch
+        whole = stream.locate(np.arange(begin, begin + batch))
+        parts = [stream.locate(rank_positions(begin, batch, rank, world)) for rank in range(world)]
+        for field in range(4):
+            joined = np.concatenate([part[field] for part in parts])
+            assert sorted(joined.tolist()) == sorted(whole[field].tolist())
+        assert {len(part.index) for part in parts} == {batch // world}
+
+
+@settings(max_examples=60, deadline=None)
+@given(COUNTS, st.integers(0, 1000), st.integers(5, 60))
+def test_a_stream_is_epoch_after_epoch(counts: list[int], seed: int, batch: int) -> None:
+    stream = Stream(counts, seed=seed, lanes=3, block=4)
+    total = sum(counts)
+    located = [stream.locate(np.arange(at, at + batch)) for at in range(0, 3 * total, batch)]
+    epochs, indices = (np.concatenate([part[field] for part in located])[: 3 * total] for field in (0, 3))
+    for epoch in range(3):
+        assert sorted(indices[epochs == epoch].tolist()) == list(range(total))
+
+
+@settings(max_examples=100, deadline=None)
+@given(COUNTS, st.data(), st.booleans())
+def test_a_subset_is_streamed_alone_and_whole(counts: list[int], data: st.DataObject, shuffle: bool) -> None:
+    total = sum(counts)
+    subset = data.draw(st.lists(st.integers(0, total - 1), min_size=1, unique=True))
+    located = Stream(counts, seed=3, shuffle=shuffle, subset=subset).locate(np.arange(len(subset)))
+    assert sorted(located.index.tolist()) == sorted(subset)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    assert np.array_equal(first[located.shard] + located.sample, located.index)
+    if not shuffle:
+        assert located.index.tolist() == subset
+
+
+@given(COUNTS)
+def test_a_sequential_order_is_that_of_the_shards(counts: list[int]) -> None:
+    shard, sample = SequentialOrder(counts).at(np.arange(sum(counts)))
+    assert list(zip(shard.tolist(), sample.tolist(), strict=True)) == [
+        (k, i) for k, count in enumerate(counts) for i in range(count)
+    ]
+
+
+@given(st.integers(0, 100), st.integers(0, 50), st.integers(1, 9))
+def test_slices_of_a_range_are_equal_to_within_one(start: int, size: int, world: int) -> None:
+    slices = [rank_slice(start, start + size, rank, world).tolist() for rank in range(world)]
+    assert list(itertools.chain(*slices)) == list(range(start, start + size))
+    assert max(map(len, slices)) - min(map(len, slices)) <= 1
+
+
+def test_ranks_stay_in_their_own_lanes() -> None:
+    order = Order([1000] * 100, 5, 0, lanes=16, block=1000)
+    for world in (4, 16, 64):
+        seen = [
+            {int(p) % order.lanes for b in range(5) for p in rank_positions(b * 64, 64, rank, world)}
+            for rank in range(world)
+        ]
+        assert max(len(lanes) for lanes in seen) == max(1, 16 // world)
+
+
+def test_the_middle_of_a_billion_samples_is_found_without_much_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    order = Order(np.full(100_000, 10_000), 1, 0)
+    shard, sample = order.at(np.arange(777_777_777, 777_777_777 + 4096))
+    assert len(set(zip(shard.tolist(), sample.tolist(), strict=True))) == 4096
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024, "kilobytes"
+
+
+@pytest.mark.parametrize("subset", [None, [1, 4]])
+def test_substitutes_come_from_the_same_shard_or_subset(subset: list[int] | None) -> None:
+    stream = Stream([3, 4, 5], seed=9, subset=subset)
+    drawn = [stream.substitute(0, 1, 4, attempt) for attempt in range(16)]
+    assert drawn == [stream.substitute(0, 1, 4, attempt) for attempt in range(16)]
+    if subset is None:
+        assert {shard for shard, _, _ in drawn} == {1}
+        assert {index for _, _, index in drawn} == {3, 4, 5, 6}
+        assert {stream.substitute(0, 1, 4, attempt)[0] for attempt in range(16, 60)} == {0, 1, 2}
+    else:
+        assert {index for _, _, index in drawn} == {1, 4}
