@@ -24,6 +24,8 @@ from pipeline.errors import RunError
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 REPORT = "report.html"
+CHAIN = "chain.yaml"
+"""In the directory above: the chain that a run belongs to."""
 OWNER = ".fingerprint"
 
 

@@ -6,6 +6,7 @@ a sample's `.json`, or its `.cls`. The split is found in the name of the tar or 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -54,7 +55,8 @@ class WebdatasetTars(Reader):
         self._splits = named
 
     def entries(self) -> Iterator[Entry]:
-        from webdataset.tariterators import tarfile_samples
+        from webdataset.gopen import gopen
+        from webdataset.tariterators import group_by_keys, tar_file_expander
 
         empty = True
         for url, named in zip(self.urls, self._splits, strict=True):
@@ -62,13 +64,14 @@ class WebdatasetTars(Reader):
             if split is None:
                 continue
             try:
-                for sample in tarfile_samples([{"url": url}]):
-                    extension = next((e for e in sample if e.rpartition(".")[2].lower() in IMAGE_EXTENSIONS), None)
-                    if extension is None:
-                        continue
-                    empty = False
-                    name = f"{os.path.basename(url)}/{sample['__key__']}.{extension}"
-                    yield Entry(name, split, _label(sample), sample[extension])
+                with contextlib.closing(gopen(url)) as stream:  # its own pipeline would leave the tar open
+                    for sample in group_by_keys(tar_file_expander([{"url": url, "stream": stream}])):
+                        extension = next((e for e in sample if e.rpartition(".")[2].lower() in IMAGE_EXTENSIONS), None)
+                        if extension is None:
+                            continue
+                        empty = False
+                        name = f"{os.path.basename(url)}/{sample['__key__']}.{extension}"
+                        yield Entry(name, split, _label(sample), sample[extension])
             except (OSError, ValueError, EOFError) as error:  # tarfile.ReadError is an OSError
                 raise SourceError(url, f"cannot be read as a tar ({error})", "copy it again, or leave it out") from None
         if empty:

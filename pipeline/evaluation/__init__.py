@@ -2,6 +2,7 @@
 
 features.py   a backbone and a sequential loader -> features, labels, indices
 knn.py        weighted k nearest neighbours
+accuracy.py   a classifier's top-1 and top-5, by class, and what it confuses
 linear.py     logistic regression on features
 energy.py     spread, effective rank, energy gap
 """

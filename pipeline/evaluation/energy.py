@@ -1,8 +1,8 @@
 """Measures that tell a collapse without labels.
 
-An objective is an energy that must be low for matching views; the trivial way is to make it low everywhere. These
-say whether that happened: features in one point (`spread` near 0), in few directions (`effective_rank` near 1), or
-an energy that does not tell a match from a stranger (`gap` near 0).
+An objective is an energy that must be low for matching views; the trivial way is to make it low everywhere. These say
+whether that happened: features in one point (`spread` near 0), in few directions (`effective_rank` near 1), or an
+energy that does not tell a match from a stranger (`gap` near 0).
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from pipeline.objectives.collapse import spread
 
-@torch.no_grad()
-def spread(features: Tensor) -> float:
-    """Standard deviation of unit-length features (N, D), times sqrt(D): near 1 on the whole sphere, 0 in one point."""
-    unit = F.normalize(features.float(), dim=1)
-    return float(unit.std(0).mean() * features.shape[1] ** 0.5)
+__all__ = ["effective_rank", "gap", "spread"]
 
 
 @torch.no_grad()

@@ -71,10 +71,11 @@ def _thumbnail(shard_set: ShardSet, index: int, transform: Transform) -> NDArray
 
 
 def _framed(picture: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """The picture on white, as high as its row."""
-    frame = np.full((height + GAP, picture.shape[1] + GAP, 3), 255, np.uint8)
+    """The picture, RGB with alpha, in a transparent frame as high as its row."""
+    frame = np.zeros((height + GAP, picture.shape[1] + GAP, 4), np.uint8)
     top = (height - picture.shape[0]) // 2
-    frame[top : top + picture.shape[0], : picture.shape[1]] = picture
+    frame[top : top + picture.shape[0], : picture.shape[1], :3] = picture
+    frame[top : top + picture.shape[0], : picture.shape[1], 3] = 255
     return frame
 
 

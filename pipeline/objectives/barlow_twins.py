@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from pipeline.models.backbone import Backbone
 from pipeline.models.batchnorm import SyncBatchNorm
 from pipeline.models.heads import ProjectionHead
+from pipeline.objectives.collapse import energy_gap, spread
 from pipeline.objectives.collectives import total, world_size
-from pipeline.objectives.objective import Objective, Outcome, Progress, energy_gap, spread
+from pipeline.objectives.objective import Objective, Outcome, Progress
 from pipeline.views.views import Views
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from pipeline.models.backbone import Backbone
 from pipeline.models.heads import Classifier
-from pipeline.objectives.objective import Objective, Outcome, Progress, spread
+from pipeline.objectives.collapse import spread
+from pipeline.objectives.objective import Objective, Outcome, Progress
 from pipeline.views.views import Views
 
 

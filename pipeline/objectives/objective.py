@@ -16,9 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.models.backbone import Backbone
 from pipeline.views.views import Views
@@ -79,20 +77,3 @@ class Objective(nn.Module, abc.ABC):
     def embed(self, views: Views) -> list[Tensor]:
         """Backbone features of every group of crops (views * batch, width), one forward a resolution."""
         return [self.backbone(self.backbone.prepare(crops)) for crops in views.crops]
-
-
-@torch.no_grad()
-def spread(features: Tensor) -> Tensor:
-    """Standard deviation of unit-length features over the batch (N, D), times sqrt(D).
-
-    Near 1 where features fill the sphere and 0 where they have collapsed to a point.
-    """
-    unit = F.normalize(features.detach().float(), dim=1)
-    return unit.std(0).mean().mul(features.shape[1] ** 0.5)
-
-
-@torch.no_grad()
-def energy_gap(x: Tensor, y: Tensor) -> Tensor:
-    """How much lower the energy 1 - cosine of matching rows (N, D) is than that of strangers; 0 after a collapse."""
-    x, y = F.normalize(x.detach().float(), dim=1), F.normalize(y.detach().float(), dim=1)
-    return (x * y).sum(1).mean() - (x * y.roll(1, 0)).sum(1).mean()

@@ -23,8 +23,9 @@ from torch.nn import functional as F
 
 from pipeline.models.backbone import Backbone
 from pipeline.models.heads import ProjectionHead, Prototypes
+from pipeline.objectives.collapse import energy_gap, spread
 from pipeline.objectives.collectives import maximum_, sum_
-from pipeline.objectives.objective import Objective, Outcome, Progress, energy_gap, spread
+from pipeline.objectives.objective import Objective, Outcome, Progress
 from pipeline.views.views import Views
 
 

@@ -66,6 +66,6 @@ def _confused(run: KnownRun) -> Html | None:
 
 
 def _classes(run: KnownRun) -> dict[str, float]:
-    """Accuracy by class name from scores.json: `classes: {name: {accuracy, samples}}`."""
-    found = {name: number(mapping(entry).get("accuracy")) for name, entry in mapping(run.scores.get("classes")).items()}
-    return {name: share for name, share in found.items() if share is not None}
+    """Accuracy by class name."""
+    entries = mapping(run.scores.get("per_class")).items()
+    return {name: share for name, entry in entries if (share := number(entry)) is not None}

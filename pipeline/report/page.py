@@ -13,6 +13,7 @@ from pipeline.report.pictures import pictures
 from pipeline.report.read import KnownRun, number
 from pipeline.report.results import results
 from pipeline.report.wording import count, counted, duration, listed, moment
+from pipeline.runs import CHAIN
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """What a browser may do for this page: show it. Nothing is fetched and nothing runs."""
@@ -69,12 +70,20 @@ def _header(runs: Sequence[KnownRun], title: str) -> Html:
         for run in runs
         if run.state != "finished"
     ]
-    commands = [run.command for run in runs if run.command]
+    commands = _commands(runs)
     again = None
     if commands:
         hint = "Run it again. A run whose artifact already matches is skipped; add out=DIR for a fresh one."
         again = tag("div", tag("p", hint, class_="soft"), tag("pre", tag("code", "\n".join(commands))), class_="again")
     return tag("header", tag("h1", title), tag("p", _sentence(runs), class_="lead"), _facts(runs), *notices, again)
+
+
+def _commands(runs: Sequence[KnownRun]) -> list[str]:
+    """The chain's command where the runs are one chain, else each run's own."""
+    chains = {run.path.parent / CHAIN for run in runs}
+    if len(runs) > 1 and len(chains) == 1 and (chain := chains.pop()).is_file():
+        return [f"python -m pipeline chain {chain}"]
+    return [run.command for run in runs if run.command]
 
 
 def _facts(runs: Sequence[KnownRun]) -> Html:

@@ -17,6 +17,7 @@ from typing import Any
 from pipeline import config as recipes
 from pipeline.artifacts import Artifact, write_atomically
 from pipeline.errors import ConfigError
+from pipeline.runs import CHAIN, disk_error
 from pipeline.stages import STAGES
 from pipeline.stages.stage import execute, module
 
@@ -76,10 +77,17 @@ def load(recipe: str, overrides: Sequence[str]) -> tuple[Config, list[Link]]:
 
 
 def run(settings: Config, links: Sequence[Link]) -> dict[str, float]:
-    """Run them all; gives the figures that `summary.json` holds."""
+    """Run them all; gives the figures that `summary.json` holds. `chain.yaml` runs the same chain again."""
+    out = Path(settings.out)
+    lines = [{link.run: f"{link.run}/config.yaml"} for link in links]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / CHAIN, recipes.dump({"out": settings.out, "stages": lines}))
+    except OSError as error:
+        raise disk_error(out, error) from error
     artifacts = [(link.run, execute(link.stage, link.config)) for link in links]
     summary = summarise(artifacts)
-    write_atomically(Path(settings.out) / SUMMARY, json.dumps(summary, indent=1))
+    write_atomically(out / SUMMARY, json.dumps(summary, indent=1))
     return summary
 
 

@@ -140,7 +140,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
 
 
 def balanced(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    """Indices, in order, of a seeded choice of `share` of each class, at least one; samples without a label are left out."""
+    """Indices, in order, of a seeded choice of `share` of each class, at least one; unlabelled samples are left out."""
     draw = np.random.Generator(np.random.Philox(key=[seed, 0]))
     chosen = []
     for label in np.unique(labels[labels >= 0]):

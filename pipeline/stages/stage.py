@@ -93,7 +93,8 @@ def execute(name: str, settings: Any) -> Artifact:
         )
         if first:
             artifact.save()
-            _report(out)
+            if result.kind != "report":
+                _report(out)
     return artifact
 
 

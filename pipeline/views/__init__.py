@@ -11,7 +11,9 @@ own and a `build()`. Then list the config in `PretrainViews` below; recipes choo
 of it. What comes out are arrays (views, batch, size, size, 3), one for each run of views of equal size.
 """
 
-from typing import TypeAlias
+from typing import Annotated
+
+from pydantic import Field
 
 from pipeline.views.labelled import Evaluation, Labelled
 from pipeline.views.multicrop import Crops, MultiCrop
@@ -19,8 +21,8 @@ from pipeline.views.pair import Pair
 from pipeline.views.render import RandomViews, Renderer
 from pipeline.views.views import IMAGENET_MEAN, IMAGENET_STD, Views, normalise
 
-PretrainViews: TypeAlias = MultiCrop.Config | Pair.Config
-"""Every way of making views for pretraining."""
+PretrainViews = Annotated[MultiCrop.Config | Pair.Config, Field(discriminator="name")]
+"""The config of any way of making views for pretraining."""
 
 __all__ = [
     "IMAGENET_MEAN",

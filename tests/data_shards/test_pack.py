@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -71,6 +72,8 @@ def test_every_image_comes_out_with_its_label_and_its_story(tmp_path: Path) -> N
         }
 
 
+# The library leaves its tars open; a collection inside the test keeps the warning out of other tests.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_webdataset_library_reads_the_shards(tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     reader = listed(6)
@@ -80,6 +83,7 @@ def test_the_webdataset_library_reads_the_shards(tmp_path: Path) -> None:
     assert [sample["jpg"] for sample in samples] == [image for *_, image in reader.images]
     assert [int(sample["cls"]) for sample in samples] == [0, 1, 2, 0, 1, 2]
     assert json.loads(samples[0]["json"])["source"] == "0/0.jpg"
+    gc.collect()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])

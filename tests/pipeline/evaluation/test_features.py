@@ -1,15 +1,13 @@
-"""Extraction and accuracy from a sequence of batches, as a loader gives them."""
+"""Extraction of features from a sequence of batches, as a loader gives them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-import pytest
 import torch
 
 from data_shards.batch import Batch
-from pipeline.evaluation.accuracy import Accuracy, classify
 from pipeline.evaluation.features import extract
 from tests.pipeline.networks import small_backbone
 
@@ -64,18 +62,3 @@ def test_no_batches_give_no_features() -> None:
     found = extract(small_backbone(), [])
     assert found.features.shape == (0, 16)
     assert len(found.labels) == len(found.indices) == 0
-
-
-def test_accuracy_counts_labelled_rows_whose_class_ranks_first_or_among_five() -> None:
-    scores = torch.eye(7)[[0, 1, 2, 3]] + torch.linspace(0.06, 0, 7)
-    accuracy = Accuracy.of(scores, torch.tensor([0, 2, 6, -1]))
-    assert (accuracy.top1, accuracy.top5, accuracy.samples) == (pytest.approx(1 / 3), pytest.approx(2 / 3), 3)
-
-
-def test_classify_asks_the_classifier_about_every_sample() -> None:
-    torch.manual_seed(0)
-    backbone = small_backbone()
-    features = extract(backbone, batches(3))
-    weight = torch.randn(3, 16)
-    expected = Accuracy.of(features.features @ weight.T, features.labels)
-    assert classify(backbone, lambda x: x @ weight.T, batches(4)) == expected

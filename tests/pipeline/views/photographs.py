@@ -24,7 +24,8 @@ def photographs() -> list[NDArray[np.uint8]]:
 
 def photograph(height: int, width: int, number: int = 0) -> NDArray[np.uint8]:
     """One of them, at any size."""
-    return np.asarray(Image.fromarray(photographs()[number]).resize((width, height), Image.Resampling.LANCZOS))
+    # np.array: a read-only image would be another type to numba, and cost a second compilation.
+    return np.array(Image.fromarray(photographs()[number]).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def encoded(pixels: NDArray[np.uint8], format: str = "JPEG", **options: Any) -> bytes:
@@ -50,7 +51,7 @@ def crop(pixels: NDArray[np.uint8], view: NDArray[Any], reduction: int = 1) -> N
     size = int(view["size"][0])
     array = np.full((1, 1, size, size, 3), 123, np.uint8)
     height, width = pixels.shape[:2]
-    render(np.ascontiguousarray(pixels), reduction, view, array, 0, scratch_for(size, view["sigma"][0], height, width))
+    render(pixels, reduction, view, array, 0, scratch_for(size, view["sigma"][0], height, width))
     return array[0, 0]
 
 

@@ -79,7 +79,7 @@ def test_a_crop_can_be_a_window_of_a_larger_grid() -> None:
 def test_a_box_lies_where_it_lay_in_a_reduced_image(reduction: int) -> None:
     # A shift of half a reduced pixel, the usual mistake, costs more than 8 dB here.
     pixels = photograph(1003, 1201)
-    reduced = np.asarray(Image.fromarray(pixels).reduce(reduction))
+    reduced = np.array(Image.fromarray(pixels).reduce(reduction))
     view = view_of(60, (101, 203, 613, 777))
     assert decibels(crop(reduced, view, reduction), crop(pixels, view)) > 38
 

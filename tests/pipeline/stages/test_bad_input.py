@@ -1,0 +1,122 @@
+"""What a new user gets wrong: one clear sentence with the cure, exit status 2, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import main
+from tests.pipeline.stages.conftest import Done, run
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The sentence with which a command line is refused."""
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert "Traceback" not in errors
+    return errors
+
+
+def test_a_missing_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    says = refused(capsys, "shard", f"source={tmp_path / 'nowhere'}", f"out={tmp_path / 'out'}")
+    assert "there is no such folder" in says
+
+
+def test_an_empty_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    says = refused(capsys, "shard", f"source={tmp_path / 'empty'}", f"out={tmp_path / 'out'}")
+    assert str(tmp_path / "empty") in says
+
+
+def test_a_folder_without_a_readable_image(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").write_text("<html>not found</html>")
+    says = refused(capsys, "shard", f"source={folder}", f"out={tmp_path / 'out'}")
+    assert "not_an_image" in says or "no photograph" in says or "unreadable" in says
+
+
+def test_stages_in_the_wrong_order(
+    capsys: pytest.CaptureFixture[str], chain: tuple[Path, Done], tmp_path: Path
+) -> None:
+    shards = chain[0] / "shard"
+    says = refused(capsys, "probe", f"shards={shards}", f"checkpoint={shards}", f"out={tmp_path / 'out'}")
+    assert "probe needs a checkpoint" in says
+    assert "python -m pipeline pretrain" in says
+    says = refused(capsys, "pretrain", f"shards={tmp_path / 'none'}", f"out={tmp_path / 'out'}")
+    assert "pretrain needs shards" in says
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_mistakes_are_both_named(capsys: pytest.CaptureFixture[str]) -> None:
+    says = refused(capsys, "pretrain", "objective.prototypse=10", "trainer.batch=many")
+    assert "2 mistakes" in says
+    assert "did you mean prototypes?" in says
+    assert "trainer.batch" in says
+
+
+def test_a_batch_that_the_processes_cannot_share(capsys: pytest.CaptureFixture[str]) -> None:
+    says = refused(capsys, "pretrain", "trainer.batch=100", "trainer.devices=3")
+    assert "batch 100 cannot be shared by 3 processes; 99 can" in says
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["pretrian"], "did you mean pretrain?"),
+        (["shard", "--verbose"], "settings are given as key=value"),
+        (["chain"], "no recipe was given"),
+        (["pretrain", "configs/nothing.yaml"], "no such recipe"),
+        (["pretrain", "model.size=regnety_123gf"], "regnety_12"),
+    ],
+)
+def test_a_wrong_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
+    assert says in refused(capsys, *arguments)
+
+
+def test_an_output_directory_of_another_config(
+    capsys: pytest.CaptureFixture[str], chain: tuple[Path, Done], recipes: Path
+) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (chain[0] / "shard").iterdir()}
+    says = refused(capsys, "shard", str(recipes / "shard.yaml"), f"out={chain[0] / 'shard'}", "source.tile=24")
+    assert "another config" in says
+    assert "tile: 32 → tile: 24" in says
+    assert {p: p.stat().st_mtime_ns for p in (chain[0] / "shard").iterdir()} == before
+
+
+def test_no_space_left_and_then_some(recipes: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a small disk")
+    try:
+        full = run("shard", str(recipes / "shard.yaml"), f"out={disk / 'shard'}")
+        assert full.status == 2, full.errors
+        assert "Traceback" not in full.errors
+        assert "space" in full.errors
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        again = run("shard", str(recipes / "shard.yaml"), f"out={disk / 'shard'}")
+        assert again.status == 0, again.errors
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_help_and_shard_start_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pipeline.__main__ import main; status = main(['--help']) + main(['shard', '--help'])\n"
+        f"main(['shard', 'source={tmp_path}/nowhere', 'out={tmp_path}/out'])\n"
+        "sys.exit(status or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.returncode == 0, done.stderr
+    assert "pretrain" in done.stdout
+    assert "samples_per_shard" in done.stdout
