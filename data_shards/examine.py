@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,21 +56,26 @@ def examine(reader: Reader, first: int, depth: Depth, max_pixels: int, workers: 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def cores() -> int:
+    """Processor cores that this process may use: threads that pay."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _examine_run(reader: Reader, run: list[tuple[int, Entry]], depth: Depth, max_pixels: int) -> list[Examined]:
     return [_examine(reader, number, entry, depth, max_pixels) for number, entry in run]
 
 
 def _examine(reader: Reader, number: int, entry: Entry, depth: Depth, max_pixels: int) -> Examined:
-    entry_without_bytes = entry._replace(location=None)
+    listed = entry._replace(location=None)  # some readers keep the image in it
     try:
         image = reader.read(entry)
     except FileNotFoundError:
-        return Examined(number, entry_without_bytes, None, "", reason="vanished")
+        return Examined(number, listed, None, "", reason="vanished")
     except OSError as error:
-        return Examined(number, entry_without_bytes, None, "", reason="unreadable", detail=error.strerror or str(error))
+        return Examined(number, listed, None, "", reason="unreadable", detail=error.strerror or str(error))
     digest = hashlib.sha256(image).hexdigest()
     try:
         info = images.check(image, depth, max_pixels)
     except ImageError as error:
-        return Examined(number, entry_without_bytes, image, digest, None, error.reason, error.detail)
-    return Examined(number, entry_without_bytes, image, digest, info)
+        return Examined(number, listed, image, digest, None, error.reason, error.detail)
+    return Examined(number, listed, image, digest, info)

@@ -50,6 +50,7 @@ _PLUGINS: dict[str, tuple[Callable[[bytes], bool], Any]] = {
     "bmp": (lambda head: head[:2] == b"BM", BmpImagePlugin.BmpImageFile),
     "tiff": (lambda head: head[:4] in (b"II*\0", b"MM\0*"), TiffImagePlugin.TiffImageFile),
 }
+_END_OF_JPEG = b"\xff\xd9"
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp", "tiff": "tif"}
 """The extension a tar member of each format gets."""
 
@@ -104,8 +105,8 @@ def check(data: bytes, depth: Depth = "strict", max_pixels: int = MAX_PIXELS) ->
     """
     assert depth in get_args(Depth), depth
     info = probe(data, max_pixels)
-    if info.format == "jpeg" and data.rfind(b"\xff\xd9") < read_header(data).scan:
-        # An end marker cannot occur inside the coded data, and that of a thumbnail lies before it.
+    if info.format == "jpeg" and data[-2:] != _END_OF_JPEG and data.rfind(_END_OF_JPEG) < read_header(data).scan:
+        # The marker cannot occur inside the coded data, and that of a thumbnail lies before them.
         raise ImageError("truncated", "no end-of-image marker")
     if depth != "header":
         decode(data, scale=8 if depth == "strict" else 1, info=info, max_pixels=max_pixels)

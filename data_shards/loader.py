@@ -56,8 +56,9 @@ class Loader:
     a batch may span two epochs. Without, it gives every sample once, in order; of the last, shorter batch each rank
     takes a near equal share, which may be empty, so that all ranks have the same number of batches.
 
-    `batch` is the global size, samples per step over all ranks. `subset` holds indices within the split. `prefetch` is
-    the number of batches written ahead. Close the loader, or use it as a context manager, to end its threads.
+    `batch` is the global size, samples per step over all ranks. `subset` holds indices within the split. `lanes` is
+    that of `order.py`, `prefetch` the number of batches written ahead. Close the loader, or use it as a context
+    manager, to end its threads.
     """
 
     def __init__(

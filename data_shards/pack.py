@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from typing import Any, Literal
 from data_shards.duplicates import FILE as HASHES
 from data_shards.duplicates import Duplicates
 from data_shards.errors import OutputError, SampleRateError, SourceError
-from data_shards.examine import Examined, examine
+from data_shards.examine import Examined, cores, examine
 from data_shards.images import MAX_PIXELS, Depth
 from data_shards.journal import FOLDER, Journal, State, differences
 from data_shards.manifest import FILE, Manifest
@@ -71,7 +70,7 @@ class Pack:
 
     def __init__(self, reader: Reader, out: Path, config: Config, progress: Progress) -> None:
         self.reader, self.out, self.config, self.progress = reader, Path(out), config, progress
-        self.workers = config.workers or len(os.sched_getaffinity(0))
+        self.workers = config.workers or cores()
 
     def run(self) -> Manifest:
         """Pack, or go on packing, or find that it is done."""
@@ -85,8 +84,8 @@ class Pack:
             if finished is not None:
                 self.progress.update(survey.entries)
                 return finished
-            with Journal.open(self.out, identity) as journal:
-                return _Packing(self, survey, identity, journal).run()
+            with Journal.open(self.out, identity) as journal, ExitStack() as files:
+                return _Packing(self, survey, identity, journal, files).run()
 
     def _finished(self, identity: dict[str, Any]) -> Manifest | None:
         """The manifest, where one is there and it is ours."""
@@ -116,15 +115,19 @@ class Pack:
 
 
 class _Packing:
-    """The open files of a packing, and its loop."""
+    """The loop of a packing, and its files, which `files` closes."""
 
-    def __init__(self, pack: Pack, survey: Survey, identity: dict[str, Any], journal: Journal) -> None:
-        self.pack, self.survey, self.identity, self.journal = pack, survey, identity, journal
+    def __init__(
+        self, pack: Pack, survey: Survey, identity: dict[str, Any], journal: Journal, files: ExitStack
+    ) -> None:
+        self.pack, self.survey, self.identity, self.journal, self.files = pack, survey, identity, journal, files
         state = journal.state
         self.totals = {"listed": 0, "accepted": 0, "quarantined": 0, "duplicates": 0} | state.totals
         self.classes = {name: number for number, name in enumerate(survey.classes)}
         self.quarantine = Quarantine(journal.work, pack.out, state.lengths, state.reasons)
+        files.callback(self.quarantine.close)
         self.duplicates = Duplicates(journal.work, state.lengths.get(HASHES, 0))
+        files.callback(self.duplicates.close)
         self.shards = list(state.shards)
         self.writers: dict[str, ShardWriter] = {}
         for name in dict.fromkeys([*(s.split for s in state.shards), *map(_split_of, state.lengths)]):
@@ -138,6 +141,7 @@ class _Packing:
             writer = ShardWriter(
                 split, self.journal.work, self.pack.out, config.samples_per_shard, config.bytes_per_shard
             )
+            self.files.callback(writer.close)
             writer.resume([shard for shard in state.shards if shard.split == split], state.lengths)
             self.writers[split] = writer
         return self.writers[split]
@@ -149,17 +153,14 @@ class _Packing:
         self.pack.progress.start_at(begun)
         self.check_rate()
         examined = examine(self.pack.reader, begun, config.check, config.max_pixels, self.pack.workers)
-        try:
-            with closing(examined):
-                for image in examined:
-                    finished = self.place(image)
-                    self.pack.progress.update(1, rejected=self.totals["quarantined"])
-                    if finished or time.monotonic() - committed > _COMMIT_SECONDS:
-                        self.commit()
-                        committed = time.monotonic()
-            return self.finish()
-        finally:
-            self.close()
+        with closing(examined):
+            for image in examined:
+                finished = self.place(image)
+                self.pack.progress.update(1, rejected=self.totals["quarantined"])
+                if finished or time.monotonic() - committed > _COMMIT_SECONDS:
+                    self.commit()
+                    committed = time.monotonic()
+        return self.finish()
 
     def place(self, image: Examined) -> bool:
         """Put one examined image where it belongs. True where that finished a shard."""
@@ -203,12 +204,11 @@ class _Packing:
         """Finish the open shards, check the accounts, write the manifest."""
         totals, out = self.totals, self.pack.out
         if totals["accepted"] == 0:
-            self.close()
             self.journal.remove()
             raise SourceError(
                 self.pack.reader.title,
                 f"none of its {totals['listed']} images can be used: {self.why()}",
-                "give others",
+                "give a source of images that can be decoded",
             )
         self.commit()
         for writer in self.writers.values():
@@ -245,13 +245,6 @@ class _Packing:
         """The reasons of the rejected images, the most frequent first."""
         return ", ".join(f"{count} {reason}" for reason, count in self.quarantine.reasons.most_common())
 
-    def close(self) -> None:
-        """Close every file as it is."""
-        for writer in self.writers.values():
-            writer.close()
-        self.quarantine.close()
-        self.duplicates.close()
-
 
 def pack(reader: Reader, out: Path, config: Pack.Config | None = None, progress: Progress | None = None) -> Manifest:
     """Pack the images of `reader` into a shard set in the directory `out`, and give its manifest.
@@ -276,7 +269,7 @@ def _output_errors(out: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             right = "free some and repeat the command, it goes on where it stopped"
             raise OutputError(str(out), "no space is left on its disk", right) from None
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and (out / FOLDER).exists():
             given, right = f"{error.filename} went away while it was packed", "remove the folder and begin anew"
             raise OutputError(str(out), given, right, f"rm -r {out / FOLDER}") from None
         if isinstance(error, NotADirectoryError | FileExistsError):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from data_shards import images
 from data_shards.errors import ImageError
+from data_shards.examine import cores
 from data_shards.index import Index, index_of, samples_in, write_index
 from data_shards.manifest import Manifest, Shard
 from data_shards.progress import Progress
@@ -34,7 +35,7 @@ def verify(directory: Path, decode: bool = False, progress: Progress | None = No
     progress = progress or Progress(quiet=True)
     progress.total = sum(shard.samples for shard in manifest.shards)
     damages: list[Damage] = []
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="verify") as pool:
+    with ThreadPoolExecutor(cores(), thread_name_prefix="verify") as pool:
         try:
             for shard, reasons in zip(
                 manifest.shards, pool.map(partial(_damages_of, directory, decode), manifest.shards), strict=True

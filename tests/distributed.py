@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import queue
 import tempfile
 import traceback
 import warnings
@@ -64,7 +63,7 @@ class _Pool:
             ready = wait(waiting, timeout=SECONDS)
             if not ready:
                 ranks = [self.pipes.index(pipe) for pipe in waiting]
-                raise queue.Empty(f"{function.__name__}: ranks {ranks} gave nothing for {SECONDS} s")
+                raise TimeoutError(f"{function.__name__}: ranks {ranks} gave nothing for {SECONDS} s")
             for pipe in ready:
                 assert isinstance(pipe, Connection)
                 try:

@@ -50,13 +50,13 @@ def source_from(text: str) -> Source:
     if "train" in splits_in(folder).values():
         return ImageFolder.Config(path=text, holdout=0.0 if len(splits_in(folder)) > 1 else HOLDOUT)
     try:
-        classes = sum(_holds_images(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-        tars = any(entry.name.endswith(".tar") for entry in os.scandir(folder))
+        with os.scandir(folder) as scan:
+            inside = list(scan)
     except OSError as error:
         raise SourceError(text, f"cannot be listed ({error.strerror})", "make it readable") from None
-    if classes >= 2:
+    if sum(_holds_images(entry.path) for entry in inside if entry.is_dir()) >= 2:
         return ImageFolder.Config(path=text, holdout=HOLDOUT)
-    if tars and not _holds_images(text):
+    if any(entry.name.endswith(".tar") for entry in inside) and not _holds_images(text):
         return WebdatasetTars.Config(path=os.path.join(text, "*.tar"))
     return Photographs.Config(path=text)
 

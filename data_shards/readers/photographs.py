@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import heapq
 import importlib.util
 import math
 import threading
@@ -119,13 +120,13 @@ class Photographs(Reader):
         return self.config.path or "photographs"
 
     def describe(self) -> dict[str, Any]:
-        files = {label: _digest(path.read_bytes()) for label, path in self.files.items()}
+        files = {label: _hash(path.read_bytes()) for label, path in self.files.items()}
         return {**asdict(self.config), "files": files}
 
     def tile(self, label: str, split: str, number: int) -> NDArray[np.uint8]:
         """One tile: uint8 RGB (tile, tile, 3)."""
         photograph = self._photograph(label)
-        key = key_of(self.config.seed, int(_digest(label.encode()), 16), split == "test", number)
+        key = key_of(self.config.seed, int(_hash(label), 16), split == "test", number)
         for attempt in range(32):
             draws = uniform(8, key_of(key, attempt))
             pixels = self._cut(photograph, split, draws[:4])
@@ -193,13 +194,15 @@ class Photographs(Reader):
             bundled = {name.rpartition(".")[0]: folder / name for name in BUNDLED}
             return self._selected(bundled) if self.config.only else bundled
         folder = Path(self.config.path).expanduser()
-        listed = list(ImageFolder.Config(path=str(folder), labels=False).build().entries())
+        listed = ImageFolder.Config(path=str(folder), labels=False).build().entries()
+        if self.config.only:
+            listed = iter(self._selected({Path(entry.name).stem: entry for entry in listed}).values())
+        count = len(self.config.only) or self.config.photographs
         chosen: dict[str, Path] = {}
         reasons: list[str] = []
-        if self.config.only:
-            listed = list(self._selected({Path(entry.name).stem: entry for entry in listed}).values())
-        for entry in sorted(listed, key=lambda entry: _digest(entry.name.encode("utf-8", "surrogateescape"))):
-            if len(chosen) == self.config.photographs:
+        # A choice by hash: the same for the same names, and from all over the folder. Not all of them may do.
+        for entry in heapq.nsmallest(20 * count, listed, key=lambda entry: _hash(entry.name)):
+            if len(chosen) == count:
                 break
             reason = self._unfit(Path(entry.location))
             if reason is None:
@@ -235,5 +238,6 @@ class Photographs(Reader):
         return None
 
 
-def _digest(data: bytes) -> str:
+def _hash(content: bytes | str) -> str:
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     return hashlib.sha256(data).hexdigest()[:16]

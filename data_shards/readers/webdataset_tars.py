@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import re
+import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -72,8 +73,9 @@ class WebdatasetTars(Reader):
                         empty = False
                         name = f"{os.path.basename(url)}/{sample['__key__']}.{extension}"
                         yield Entry(name, split, _label(sample), sample[extension])
-            except (OSError, ValueError, EOFError) as error:  # tarfile.ReadError is an OSError
-                raise SourceError(url, f"cannot be read as a tar ({error})", "copy it again, or leave it out") from None
+            except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+                what = error.args[0] if error.args else type(error).__name__  # the library appends streams and names
+                raise SourceError(url, f"cannot be read as a tar ({what})", "copy it again, or leave it out") from None
         if empty:
             raise SourceError(self.config.path, "holds no image", "give tars with .jpg, .png or .webp members")
 
@@ -95,12 +97,12 @@ def _is_local(url: str) -> bool:
 
 
 def _split_of(url: str) -> str:
-    """train, test or val: by the name of the tar, or else of its folder."""
-    for part in (os.path.basename(url), os.path.basename(os.path.dirname(url))):
-        found = _SPLIT.search(part.lower())
-        if found:
-            return "val" if found[1].startswith("val") else found[1]
-    return "train"
+    """train, test or val: by a word in the name of the tar, or else by the name of its folder."""
+    folder, name = os.path.split(url.lower())
+    found = _SPLIT.search(name) or _SPLIT.fullmatch(os.path.basename(folder))
+    if found is None:
+        return "train"
+    return "val" if found[1].startswith("val") else found[1]
 
 
 def _label(sample: dict[str, Any]) -> str | None:

@@ -90,7 +90,12 @@ def minimise(values: Tensor, labels: Tensor, start: Tensor, strength: float, ite
     """Weights (classes, D + 1), the bias last, at the optimum of the penalised cross-entropy, from `start`."""
     weight = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [weight], max_iter=iterations, tolerance_grad=1e-6, history_size=20, line_search_fn="strong_wolfe"
+        [weight],
+        max_iter=iterations,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-7,
+        history_size=20,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:

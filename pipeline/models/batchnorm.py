@@ -18,7 +18,10 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from pipeline.models.precision import wide
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):
@@ -74,54 +77,46 @@ def _synchronised(plain: nn.BatchNorm1d | nn.BatchNorm2d, process_group: dist.Pr
 
 
 class _Synchronised(torch.autograd.Function):
-    """(x, weight, bias) -> (normalised x, global mean, global biased variance, global count)."""
+    """(x, weight, bias) -> (normalised x, global mean, global biased variance, global count).
+
+    Passes over `x` are left to torch's own kernels, which know bf16 and channels_last.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, group: Any) -> Any:
-        dims = [0, *range(2, x.dim())]
-        values = _wide(x)
-        count = values.numel() // values.shape[1]
-        variance, mean = torch.var_mean(values, dims, correction=0)
+        channels = x.shape[1]
+        count = x.numel() // channels
+        # The kernel computes in the precision of the running statistics it updates; these are thrown away.
+        unused = x.new_zeros(2, channels, dtype=torch.promote_types(x.dtype, torch.float32))
+        mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
         mine = torch.cat([mean, variance * count, mean.new_full((1,), count)])
         every = mine.new_empty(_world(group), mine.numel())
         dist.all_gather(list(every.unbind()), mine, group=group)
-        means, squares, counts = every[:, : mean.numel()], every[:, mean.numel() : -1], every[:, -1:]
+        means, squares, counts = every[:, :channels], every[:, channels:-1], every[:, -1:]
         total = counts.sum()
         mean = (means * counts).sum(0) / total
         variance = (squares + counts * (means - mean) ** 2).sum(0) / total
-        scale = torch.rsqrt(variance + eps)
-        ctx.save_for_backward(x, weight, mean, scale, total)
-        ctx.group = group
-        ctx.has_bias = bias is not None
-        multiply = scale if weight is None else scale * _wide(weight)
-        add = -mean * multiply if bias is None else _wide(bias) - mean * multiply
-        output = torch.addcmul(_like(add, x), values, _like(multiply, x)).to(x.dtype)
+        ctx.save_for_backward(x, weight, mean, variance, total)
+        ctx.group, ctx.eps, ctx.has_bias = group, eps, bias is not None
         ctx.mark_non_differentiable(mean, variance, total)
-        return output, mean, variance, total
+        return F.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, variance, total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
-        x, weight, mean, scale, total = ctx.saved_tensors
-        dims = [0, *range(2, x.dim())]
-        grad = _wide(grad)
-        normalised = (_wide(x) - _like(mean, x)) * _like(scale, x)
-        sums = torch.stack([grad.sum(dims), (grad * normalised).sum(dims)])
-        grad_bias, grad_weight = sums.clone() if weight is not None else (None, None)
+        x, weight, mean, variance, total = ctx.saved_tensors
+        scale = torch.ones_like(mean) if weight is None else wide(weight)
+        # With the statistics held fixed this is scale / std * grad, and the sums over grad * x_hat and over grad.
+        partial, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, scale, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([grad_bias, grad_weight])
         dist.all_reduce(sums, group=ctx.group)
         sums = sums / total
-        factor = scale if weight is None else scale * _wide(weight)
-        grad_x = (grad - _like(sums[0], x) - normalised * _like(sums[1], x)) * _like(factor, x)
-        return grad_x.to(x.dtype), grad_weight, grad_bias if ctx.has_bias else None, None, None
-
-
-def _like(channels: Tensor, x: Tensor) -> Tensor:
-    """One number a channel, shaped to broadcast over `x`."""
-    return channels.view(1, -1, *[1] * (x.dim() - 2))
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least fp32."""
-    return x if x.dtype == torch.float64 else x.float()
+        # What moving statistics add, -scale / std * (mean of grad + x_hat * mean of grad * x_hat), is linear in x.
+        shift = -scale * torch.rsqrt(variance + ctx.eps) * sums[0]
+        moved = F.batch_norm(x, mean, variance, -scale * torch.rsqrt(variance + ctx.eps) * sums[1], shift, eps=ctx.eps)
+        affine = weight is not None
+        return partial.add_(moved), grad_weight if affine else None, grad_bias if ctx.has_bias else None, None, None
 
 
 def _world(group: dist.ProcessGroup | None) -> int:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
+from pipeline.models.precision import wide
+
 
 class ProjectionHead(nn.Sequential):
     """Linear layers with ReLU between them: (N, width) -> (N, dim).
@@ -33,7 +35,7 @@ class ProjectionHead(nn.Sequential):
 
 
 class Prototypes(nn.Module):
-    """Unit vectors that embeddings are compared with: (N, dim) -> scores (N, prototypes), always in fp32.
+    """Unit vectors that embeddings are compared with: (N, dim) -> scores (N, prototypes), never below fp32.
 
     The rows have length one from construction on, and whoever steps the optimizer calls `normalise_` afterwards; so the
     forward pass changes nothing, and what a checkpoint holds is what the next forward uses.
@@ -60,7 +62,7 @@ class Prototypes(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):
-            return F.linear(embeddings.float(), self.weight.float())
+            return F.linear(wide(embeddings), wide(self.weight))
 
 
 class Classifier(nn.Linear):

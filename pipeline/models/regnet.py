@@ -73,6 +73,8 @@ class RegNet(Backbone):
                 design(self.size)
                 if self.widths or self.depths or self.group_width or self.squeeze is not None:
                     raise ValueError("widths, depths, group_width and squeeze belong to size custom only")
+            if min(self.std) <= 0:
+                raise ValueError("std must be above 0 for every colour")
             stages = len(self.stages().widths)
             if len(self.strides) != stages:
                 raise ValueError(f"strides has {len(self.strides)} numbers, but the network has {stages} stages")

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from pipeline.models.backbone import Backbone
 from pipeline.models.batchnorm import SyncBatchNorm
 from pipeline.models.heads import ProjectionHead
+from pipeline.models.precision import wide
 from pipeline.objectives.collapse import energy_gap, spread
 from pipeline.objectives.collectives import total, world_size
 from pipeline.objectives.objective import Objective, Outcome, Progress
@@ -55,7 +56,7 @@ class BarlowTwins(Objective):
             raise ValueError("Barlow Twins compares two crops of one size, so the first group needs a count of 2")
         batch = len(views.indices)
         features = self.backbone(self.backbone.prepare(views.crops[0][:2]))
-        x, y = self.head(features).float().split(batch)
+        x, y = wide(self.head(features)).chunk(2)
         with torch.autocast(x.device.type, enabled=False):
             correlation = total(self.standardise(x).T @ self.standardise(y)) / (batch * world_size())
             loss = decorrelation(correlation, self.config.redundancy)
@@ -66,7 +67,7 @@ class BarlowTwins(Objective):
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
         """1 - cosine of the two embeddings: from 0 to 2."""
-        return 1 - F.cosine_similarity(self.head(x).float(), self.head(y).float(), dim=1)
+        return 1 - F.cosine_similarity(wide(self.head(x)), wide(self.head(y)), dim=1)
 
 
 def decorrelation(correlation: Tensor, redundancy: float) -> Tensor:

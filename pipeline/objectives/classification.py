@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pipeline.models.backbone import Backbone
 from pipeline.models.heads import Classifier
+from pipeline.models.precision import wide
 from pipeline.objectives.collapse import spread
 from pipeline.objectives.objective import Objective, Outcome, Progress
 from pipeline.views.views import Views
@@ -53,7 +54,7 @@ class Classification(Objective):
     def forward(self, views: Views, progress: Progress) -> Outcome:
         crops = views.crops[0]
         features = self.backbone(self.backbone.prepare(crops))
-        scores = self.classifier(features).float()
+        scores = wide(self.classifier(features))
         labels = views.labels.repeat(len(crops))
         known = labels >= 0
         smoothing = self.config.label_smoothing
@@ -66,9 +67,9 @@ class Classification(Objective):
     def scores(self, crops: Tensor) -> Tensor:
         """Class scores (N, classes), fp32, of uint8 crops (views, batch, 3, S, S); N = views * batch."""
         scores: Tensor = self.classifier(self.backbone(self.backbone.prepare(crops)))
-        return scores.float()
+        return wide(scores)
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy between the predictions for two views."""
-        energies: Tensor = -(self.classifier(x).float().softmax(1) * self.classifier(y).float().log_softmax(1)).sum(1)
+        energies: Tensor = -(wide(self.classifier(x)).softmax(1) * wide(self.classifier(y)).log_softmax(1)).sum(1)
         return energies

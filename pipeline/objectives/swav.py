@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from pipeline.models.backbone import Backbone
 from pipeline.models.heads import ProjectionHead, Prototypes
+from pipeline.models.precision import wide
 from pipeline.objectives.collapse import energy_gap, spread
 from pipeline.objectives.collectives import maximum_, sum_
 from pipeline.objectives.objective import Objective, Outcome, Progress
@@ -79,7 +80,7 @@ class SwAV(Objective):
 
     def project(self, features: Tensor) -> Tensor:
         """Embeddings of unit length (N, dim) of backbone features, fp32."""
-        return F.normalize(self.head(features).float(), dim=1)
+        return F.normalize(wide(self.head(features)), dim=1)
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
         """1 - cosine of the two embeddings: from 0 to 2."""
@@ -129,8 +130,8 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     samples.
     """
     with torch.autocast(scores.device.type, enabled=False):
-        scores = scores.float()
-        tiny = torch.finfo(torch.float32).tiny
+        scores = wide(scores)
+        tiny = torch.finfo(scores.dtype).tiny
         peaks = scores.amax(-1)
         assignments = torch.exp((scores - peaks.unsqueeze(-1)) / epsilon)
         highest = maximum_(peaks.amax(-1))
@@ -144,9 +145,9 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 
 
 def swapped_prediction(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
-    """Mean cross-entropy of codes (A, batch, K) and the scores (V, batch, K) of every other view, V > A - 1 >= 0.
+    """Mean cross-entropy of codes (A, batch, K) and the scores (V, batch, K) of every other view; a scalar.
 
-    The first A views are those that have codes. As a code sums to one, the cross-entropy is
+    The codes are those of the first A of the V views. As a code sums to one, the cross-entropy is
     logsumexp(scores / t) - code . scores / t, and no log-softmax of all views is kept.
     """
     assigned, views = len(codes), len(scores)

@@ -18,7 +18,7 @@ from pipeline.models.heads import Classifier
 from pipeline.released import backbones, safetensors
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
-from pipeline.views import IMAGENET_MEAN, IMAGENET_STD, Evaluation, Views, normalise
+from pipeline.views import Evaluation, Views
 
 FILE = "model.safetensors"
 CLASSIFIER = "classifier."
@@ -56,7 +56,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     network = _network(checkpoint)
     path = run.path / FILE
     safetensors.save(network, path, _description(config, checkpoint))
-    difference = safetensors.largest_difference(network, safetensors.load(path), _images(config, inputs["shards"]))
+    difference = safetensors.largest_difference(network, safetensors.load(path), _images(config, network, inputs["shards"]))
     if not difference <= config.tolerance:
         path.unlink()
         raise ArtifactError(
@@ -86,8 +86,8 @@ def _description(config: Config, checkpoint: Artifact) -> dict[str, Any]:
         "model": checkpoint.facts["model"],
         "classes": checkpoint.facts.get("classes") or [],
         "preprocessing": {
-            "mean": IMAGENET_MEAN,
-            "std": IMAGENET_STD,
+            "mean": checkpoint.facts["model"]["mean"],
+            "std": checkpoint.facts["model"]["std"],
             "size": config.view.size,
             "resize": config.view.resize,
             "interpolation": "bilinear",
@@ -97,9 +97,8 @@ def _description(config: Config, checkpoint: Artifact) -> dict[str, Any]:
     }
 
 
-def _images(config: Config, shards: Artifact) -> torch.Tensor:
+def _images(config: Config, network: safetensors.Network, shards: Artifact) -> torch.Tensor:
     shard_set = ShardSet(shards.path, next(iter(shards.facts["splits"])))
     count = min(config.images, shard_set.samples)
     with Loader(shard_set, config.view.build(), batch=count, shuffle=False, batches=1) as loader:
-        views = Views.of(next(iter(loader)))
-        return normalise(views.crops[0][0], IMAGENET_MEAN, IMAGENET_STD, torch.float32)
+        return network.backbone.prepare(Views.of(next(iter(loader))).crops[0])

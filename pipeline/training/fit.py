@@ -90,6 +90,8 @@ def fit(
             recording, saving = Recording(run, track, line, trainer.log_every), Saving(run, every, trainer.keep)
             try:
                 _engine(trainer, steps - module.step, [*callbacks, recording, saving]).fit(module, loader)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
             finally:
                 loader.close()
                 track.finish()

@@ -72,8 +72,9 @@ class LARC:
 
 
 def global_norms(tensors: Sequence[Tensor]) -> Tensor:
-    """Euclidean norms of whole tensors (n), fp32, given tensors of which a process may hold a shard."""
-    squares = torch.stack(torch._foreach_norm([local(t) for t in tensors], 2, dtype=torch.float32)).square()
+    """Euclidean norms of whole tensors (n), at least fp32, given tensors of which a process may hold a shard."""
+    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    squares = torch.stack(torch._foreach_norm([local(t) for t in tensors], 2, dtype=dtype)).square()
     shared: dict[Hashable, tuple[dist.ProcessGroup, list[int]]] = {}
     for i, tensor in enumerate(tensors):
         if isinstance(tensor, DTensor):

@@ -45,7 +45,7 @@ class SGD(torch.optim.SGD):
         weight_decay: float = 1e-6
         """Weight decay per step at a rate of 1."""
         decay: Literal["all", "matrices"] = "all"
-        """What decays and adapts: all, as in SEER, or matrices, which leaves out biases and BatchNorm."""
+        """What decays: all, as in SEER, or matrices, which leaves out biases and BatchNorm."""
         larc: LARC.Config | None = field(default_factory=LARC.Config)
         """Layer-wise rates for large batches; null for none."""
 
@@ -79,11 +79,10 @@ class SGD(torch.optim.SGD):
                 if self.state[parameter].get("momentum_buffer") is None:
                     self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         if self.larc:
-            self.larc.adapt([group for group in self.param_groups if group["adapts"]])
-        try:
+            self.larc.adapt(self.param_groups)
             for group in self.param_groups:
-                if self.larc and group["adapts"]:
-                    group["weight_decay"] = 0.0
+                group["weight_decay"] = 0.0
+        try:
             super().step()
         finally:
             for group, decay in zip(self.param_groups, decays, strict=True):
@@ -129,13 +128,7 @@ def _groups(module: nn.Module, rate: float, weight_decay: float, decay: str) -> 
     matrices = parameters if decay == "all" else [p for p in parameters if p.ndim > 1]
     vectors = [] if decay == "all" else [p for p in parameters if p.ndim <= 1]
     return [
-        {
-            "params": group,
-            "lr": rate,
-            "base_lr": rate,
-            "weight_decay": weight_decay if adapts else 0.0,
-            "adapts": adapts,
-        }
-        for group, adapts in ((matrices, True), (vectors, False))
+        {"params": group, "lr": rate, "base_lr": rate, "weight_decay": decays}
+        for group, decays in ((matrices, weight_decay), (vectors, 0.0))
         if group
     ]

@@ -17,7 +17,7 @@ def _may_change(default: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How training runs."""
+    """Length, batch, precision, processes, and what is written meanwhile."""
 
     duration: str | int = "100 epochs"
     """Length of training: "100 epochs", "5k steps", or a number of steps."""

@@ -37,17 +37,20 @@ class Watch(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ObjectiveModule)
-        if not any("knn" in record for record in self.run.records()):
+        if self._interval(pl_module) and not any("knn" in record for record in self.run.records()):
             self._measure(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ObjectiveModule)
-        module = pl_module
-        every = round(self.every.steps(module.samples / module.settings.batch, module.steps))
-        if every and (module.step % every == 0 or module.step == module.steps):
-            self._measure(module)
+        every = self._interval(pl_module)
+        if every and (pl_module.step % every == 0 or pl_module.step == pl_module.steps):
+            self._measure(pl_module)
+
+    def _interval(self, module: ObjectiveModule) -> int:
+        """Steps between two measurements, 0 for never."""
+        return round(self.every.steps(module.samples / module.settings.batch, module.steps))
 
     def _measure(self, module: ObjectiveModule) -> None:
         if self.sets is None:

@@ -203,8 +203,8 @@ def draw_views(
 ) -> Reduction:
     """Draw every view of one upright image of `height` x `width` pixels into `views`.
 
-    Returns the reduction at which a JPEG may be decoded: the greatest at which every box still has at
-    least as many pixels as its crop. A rule twice as loose costs 12 dB.
+    Returns the reduction at which a JPEG may be decoded: the greatest at which no box has fewer pixels than its crop.
+    A rule twice as loose costs 12 dB.
     """
     density = 8.0
     for n in range(views.shape[0]):

@@ -3,8 +3,8 @@
 - Every kernel releases the GIL, so a thread pool fills a batch on all cores.
 - A kernel that Python calls is an `entry`: it is compiled once and kept in numba's cache. The kernels it calls are
   compiled into it and have no cache of their own.
-- The SLP vectoriser is switched on before numba is loaded. numba leaves it off, because LLVM's has had bugs: the tests
-  compare every kernel with a reference. `horizontal` in resample.py needs it; without, plain crops take 1.3 times as long.
+- The SLP vectoriser is switched on before numba is loaded. `horizontal` in resample.py needs it: plain crops take 1.3
+  times as long without. numba leaves it off because it has had bugs; the tests compare every kernel with a reference.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-numba.config.reload_config()  # for a process that had loaded numba before the line above
+numba.config.SLP_VECTORIZE = int(os.environ["NUMBA_SLP_VECTORIZE"])  # where numba had been loaded before
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Pixels: TypeAlias = NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """Multi-crop (Caron et al. 2020, section 3.2): a few large crops of an image and several small ones.
 
-Defaults are SEER's (Goyal et al. 2021): 2 crops of 160 pixels and 4 of 96, each flipped and distorted as SwAV does it:
-colour jitter of strength 1 with probability 0.8, grayscale with 0.2, Gaussian blur with 0.5, no solarisation.
+Defaults are those of SEER's largest model (Goyal et al. 2022): 2 crops of 160 pixels and 4 of 96, each flipped and
+distorted as SwAV does it: colour jitter of strength 1 with probability 0.8, grayscale 0.2, blur 0.5, no solarisation.
 """
 
 from __future__ import annotations

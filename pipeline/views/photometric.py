@@ -34,11 +34,9 @@ def clip(value: np.float32) -> np.float32:
 @kernel
 def brightness(f: Floats, r: Offset, g: Offset, b: Offset, length: Offset, factor: np.float32) -> None:
     for i in range(length):
-        f[r + i], f[g + i], f[b + i] = (
-            min(f[r + i] * factor, WHITE),
-            min(f[g + i] * factor, WHITE),
-            min(f[b + i] * factor, WHITE),
-        )
+        f[r + i] = min(f[r + i] * factor, WHITE)
+        f[g + i] = min(f[g + i] * factor, WHITE)
+        f[b + i] = min(f[b + i] * factor, WHITE)
 
 
 @kernel
@@ -164,7 +162,11 @@ def blur_columns(
 
 @kernel
 def blur_row(line: Floats, size: Offset, half: Floats, radius: Offset, out: Floats, o: Offset, margin: Offset) -> None:
-    """Horizontal sums of line[margin:], whose ends are repeated into its margins, into out[o : o + size]."""
+    """Horizontal sums of line[margin:], whose ends are repeated into its margins, into out[o : o + size].
+
+    Taps stand at fixed distances from each other, up to radius 2 or 6 (sigma 2), zeros beyond the radius included: LLVM
+    leaves a loop over shifts k, as the one for wider blurs at the end, without vectors and 6 times slower.
+    """
     first, last = line[margin], line[margin + size - U1]
     for i in range(margin):
         line[i] = first

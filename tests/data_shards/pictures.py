@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,3 +88,23 @@ class Thumbnail:
 def pack_into(out: Path, reader: Reader, **settings: Any) -> Manifest:
     """Pack with one worker unless told otherwise."""
     return pack(reader, out, Pack.Config(**{"workers": 1, **settings}))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file of a directory, hidden ones too."""
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+def mixed(count: int = 40) -> Listed:
+    """Good, bad and repeated images, two splits, classes and none."""
+    return Listed(list(_mixed(count)))
+
+
+@functools.cache
+def _mixed(count: int) -> tuple[tuple[str, str, str | None, bytes], ...]:
+    odd = {3: lambda n: b"<html>", 5: broken_jpeg, 7: lambda n: jpeg(n - 5), 9: lambda n: encode(pixels(n), "PNG")}
+    rows = []
+    for n in range(count):
+        image = odd.get(n % 10, jpeg)(n)
+        rows.append((f"{n}.jpg", "test" if n % 4 == 0 else "train", None if n % 6 == 0 else str(n % 3), image))
+    return tuple(rows)

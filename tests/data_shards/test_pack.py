@@ -6,39 +6,16 @@ import errno
 import gc
 import hashlib
 import json
-import os
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_shards import durable, journal
-from data_shards.durable import AppendFile
 from data_shards.errors import OutputError, SampleRateError, SourceError
 from data_shards.pack import Pack, pack
 from data_shards.stream import ShardSet
-from tests.data_shards.pictures import Listed, broken_jpeg, encode, jpeg, listed, pack_into, pixels
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    """Every file of a directory, hidden ones too."""
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
-
-
-def mixed(count: int = 40) -> Listed:
-    """Good, bad and repeated images, two splits, classes and none."""
-    odd = {3: lambda n: b"<html>", 5: broken_jpeg, 7: lambda n: jpeg(n - 4), 9: lambda n: encode(pixels(n), "PNG")}
-    rows = []
-    for n in range(count):
-        image = odd.get(n % 10, jpeg)(n)
-        rows.append((f"{n}.jpg", "test" if n % 4 == 0 else "train", None if n % 6 == 0 else str(n % 3), image))
-    return Listed(rows)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL."""
+from tests.data_shards.pictures import Listed, contents, jpeg, listed, mixed, pack_into
 
 
 def test_every_image_comes_out_with_its_label_and_its_story(tmp_path: Path) -> None:
@@ -140,93 +117,6 @@ def test_another_source_or_other_settings_are_refused_with_what_changed(tmp_path
     renamed.images[0] = ("other.jpg", *renamed.images[0][1:])
     with pytest.raises(OutputError, match="the list of images changed"):
         pack_into(tmp_path, renamed)
-
-
-def crash_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Die at the `count`-th call that makes something durable."""
-    calls = 0
-
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == count:
-                raise Killed
-            return function(*arguments)
-
-        return call
-
-    for name in ("fsync", "replace"):
-        monkeypatch.setattr(durable.os, name, counted(getattr(os, name)))
-    monkeypatch.setattr(journal.shutil, "rmtree", counted(journal.shutil.rmtree))
-
-
-def test_a_crash_at_any_step_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"samples_per_shard": 6}
-    pack_into(tmp_path / "whole", mixed(), **settings)
-    expected = contents(tmp_path / "whole")
-    step, finished = 1, False
-    while not finished:
-        out = tmp_path / f"crash{step}"
-        with pytest.MonkeyPatch.context() as patch:
-            crash_at(patch, step)
-            try:
-                pack_into(out, mixed(), **settings)
-                finished = True
-            except Killed:
-                pass
-        pack_into(out, mixed(), **settings)
-        assert contents(out) == expected, f"after a crash at step {step}"
-        step += 1
-    assert step > 40
-
-
-def test_crash_after_crash_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    pack_into(tmp_path / "whole", mixed(), samples_per_shard=3)
-    out, crashes = tmp_path / "crashed", 0
-    while True:
-        with pytest.MonkeyPatch.context() as patch:
-            crash_at(patch, 25)
-            try:
-                pack_into(out, mixed(), samples_per_shard=3)
-                break
-            except Killed:
-                crashes += 1
-    assert crashes > 2
-    assert contents(out) == contents(tmp_path / "whole")
-
-
-def test_a_resumed_packing_must_be_the_same_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        crash_at(patch, 20)
-        with pytest.raises(Killed):
-            pack_into(tmp_path, mixed(), samples_per_shard=6)
-    with pytest.raises(OutputError, match=r"unfinished packing, but pack\.samples_per_shard was 6 and is now 7"):
-        pack_into(tmp_path, mixed(), samples_per_shard=7)
-    pack_into(tmp_path, mixed(), samples_per_shard=6, workers=3, max_bad=0.9)
-
-
-def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    pack_into(tmp_path / "whole", mixed(), samples_per_shard=6)
-    room = 20_000
-    written = 0
-    append = AppendFile.append
-
-    def limited(self: AppendFile, content: bytes) -> None:
-        nonlocal written
-        written += len(content)
-        if written > room:
-            append(self, content[: len(content) // 2])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        append(self, content)
-
-    out = tmp_path / "full"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AppendFile, "append", limited)
-        with pytest.raises(OutputError, match="no space is left on its disk; free some and repeat the command"):
-            pack_into(out, mixed(), samples_per_shard=6)
-    pack_into(out, mixed(), samples_per_shard=6)
-    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_two_packings_into_one_directory_are_kept_apart(tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from pipeline.models import RegNet
+from pipeline.objectives import Objective
 from pipeline.views.views import Views
+
+Trained = TypeVar("Trained", bound=Objective)
 
 
 def small_backbone(**changes: object) -> RegNet:
@@ -20,6 +25,13 @@ def small_backbone(**changes: object) -> RegNet:
         "stem_width": 8,
     }
     return RegNet.Config(**{**settings, **changes}).build()  # type: ignore[arg-type]
+
+
+def in_fp64(objective: Trained) -> Trained:
+    """The objective in fp64 from the pixels on, so that equality is not a matter of rounding."""
+    prepare = objective.backbone.prepare
+    objective.backbone.prepare = lambda crops: prepare(crops).double()  # type: ignore[method-assign]
+    return objective.double()
 
 
 def random_views(batch: int, sizes: tuple[tuple[int, int], ...] = ((2, 16), (2, 8)), seed: int = 0) -> Views:

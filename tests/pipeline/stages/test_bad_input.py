@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from tests.pipeline.stages.conftest import Done, run
+from tests.commands import Done, run
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -3,51 +3,59 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.stages.conftest import Done, run
+from tests.commands import Done, run
 
-EXACT = ("trainer.precision=fp32", "trainer.duration=10 steps", "trainer.watch_every=0 steps")
+EXACT = (
+    *("trainer.precision=fp32", "trainer.duration=10 steps", "trainer.watch_every=0 steps", "optimizer.rate=0.05"),
+    *("trainer.checkpoint_every=4 steps", "trainer.keep=9"),
+)
 
 
 def losses(out: Path) -> list[float]:
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in records] == list(range(1, len(records) + 1))
+    assert [r["step"] for r in records] == list(range(1, 11))
     return [r["loss"] for r in records]
 
 
-@pytest.mark.slow
-def test_two_sharded_processes_give_the_losses_of_one(chain: tuple[Path, Done], recipes: Path, tmp_path: Path) -> None:
-    found = []
-    for devices in (1, 2):
-        out = tmp_path / str(devices)
-        done = run(
-            *("pretrain", str(recipes / "pretrain.yaml"), f"shards={chain[0] / 'shard'}", f"out={out}", *EXACT),
-            f"trainer.devices={devices}",
-        )
-        assert done.status == 0, done.errors
-        found.append(losses(out))
-    assert len(found[0]) == 10
-    assert found[1] == pytest.approx(found[0], abs=1e-5)
+def pretrain(chain: tuple[Path, Done], recipes: Path, out: Path, devices: int) -> Done:
+    shards = f"shards={chain[0] / 'shard'}"
+    settings = (*EXACT, f"trainer.devices={devices}")
+    done = run("pretrain", str(recipes / "pretrain.yaml"), shards, f"out={out}", *settings)
+    assert done.status == 0, done.errors
+    return done
+
+
+@pytest.fixture(scope="module")
+def alone(chain: tuple[Path, Done], recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten steps on one process, with checkpoints after the fourth and the eighth."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    pretrain(chain, recipes, out, devices=1)
+    return out
 
 
 @pytest.mark.slow
-def test_a_run_begun_on_one_process_goes_on_with_two(chain: tuple[Path, Done], recipes: Path, tmp_path: Path) -> None:
-    command = ("pretrain", str(recipes / "pretrain.yaml"), f"shards={chain[0] / 'shard'}", *EXACT)
-    whole = run(*command, f"out={tmp_path / 'whole'}")
-    assert whole.status == 0, whole.errors
-    first = run(*command, f"out={tmp_path / 'parts'}", "trainer.checkpoint_every=4 steps")
-    assert first.status == 0, first.errors
-    parts = tmp_path / "parts"
-    for path in (parts / "checkpoints").iterdir():
-        if path.name != "step-000000008":
-            for file in path.iterdir():
-                file.unlink()
-            path.rmdir()
-    (parts / "artifact.json").unlink()
-    second = run(*command, f"out={parts}", "trainer.checkpoint_every=4 steps", "trainer.devices=2")
-    assert second.status == 0, second.errors
-    assert "going on from step 8" in second.output
-    assert losses(parts) == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+def test_two_sharded_processes_give_the_losses_of_one(
+    chain: tuple[Path, Done], recipes: Path, alone: Path, tmp_path: Path
+) -> None:
+    pretrain(chain, recipes, tmp_path / "run", devices=2)
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_begun_on_one_process_goes_on_with_two(
+    chain: tuple[Path, Done], recipes: Path, alone: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(alone, out)
+    (out / "artifact.json").unlink()
+    shutil.rmtree(out / "checkpoints" / "step-000000010")
+    (out / "checkpoints" / "step-000000008" / ".metadata").write_bytes(b"damaged")
+    done = pretrain(chain, recipes, out, devices=2)
+    assert "step-000000008 is damaged (.metadata has changed)" in done.output
+    assert "going on from step 4 of 10" in done.output
+    assert losses(out) == pytest.approx(losses(alone), abs=1e-5)

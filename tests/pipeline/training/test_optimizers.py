@@ -72,6 +72,7 @@ CONFIGS = {
     "seer": SGD.Config(rate=0.5, weight_decay=0.1),
     "clipped": SGD.Config(rate=0.5, weight_decay=0.1, larc=LARC.Config(clip=True, trust=0.02)),
     "no decay, nesterov": SGD.Config(rate=0.5, weight_decay=0.0, nesterov=True),
+    "decay on matrices": SGD.Config(rate=0.5, weight_decay=0.1, decay="matrices"),
 }
 
 
@@ -80,9 +81,10 @@ def test_larc_equals_apex(config: SGD.Config) -> None:
     ours, theirs = network(), network()
     optimizer = config.build(ours, batch=512)
     assert config.larc is not None
-    plain = torch.optim.SGD(
-        theirs.parameters(), 1.0, momentum=0.9, weight_decay=config.weight_decay, nesterov=config.nesterov
-    )
+    decayed = [[p for p in theirs.parameters() if config.decay == "all" or p.ndim > 1]]
+    decayed += [[p for p in theirs.parameters() if p.ndim == 1]] if config.decay == "matrices" else []
+    groups = [{"params": ps, "weight_decay": wd} for ps, wd in zip(decayed, (config.weight_decay, 0.0), strict=False)]
+    plain = torch.optim.SGD(groups, 1.0, momentum=0.9, nesterov=config.nesterov)
     reference = ApexLARC(plain, config.larc.trust, config.larc.clip, config.larc.eps)
     for step in range(4):
         set_gradients(ours, step)

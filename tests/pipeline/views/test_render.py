@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from data_shards.batch import Draw
 from data_shards.errors import ImageError
 from pipeline.views import Crops, Evaluation, Labelled, MultiCrop, Pair, Renderer
 from pipeline.views.draw import VIEW, draw_views
-from pipeline.views.render import render
-from tests.pipeline.views.photographs import crop, decibels, encoded, photograph, photographs
+from pipeline.views.render import render, scratch_for
+from tests.pipeline.views.photographs import crop, decibels, encoded, photograph, photographs, view_of
 
 SMALL = MultiCrop.Config(crops=(Crops(count=2, size=32, scale=(0.3, 1.0)), Crops(count=3, size=14, scale=(0.05, 0.3))))
 
@@ -188,6 +189,26 @@ def by_torchvision(image: Image.Image, view: NDArray[Any]) -> Image.Image:
     if view["sigma"] > 0:
         image = image.filter(ImageFilter.GaussianBlur(float(view["sigma"])))
     return image
+
+
+def test_other_threads_run_while_crops_are_computed() -> None:
+    pixels = photographs()[0]
+    views = np.repeat(view_of(64, (0, 0, 512, 512), sigma=2.0), 300)
+    array, scratch = np.empty((300, 1, 64, 64, 3), np.uint8), scratch_for(64, 2.0, 512, 512)
+    render(pixels, 1, views[:1], array[:1], 0, scratch)  # compiled beforehand
+    events: list[str] = []
+
+    def work() -> None:
+        events.append("begin")
+        render(pixels, 1, views, array, 0, scratch)
+        events.append("end")
+
+    thread, turns = Thread(target=work), 0
+    thread.start()
+    while len(events) < 2:
+        turns += len(events)  # while the kernel held the GIL, this line could not run
+    thread.join()
+    assert turns > 100
 
 
 def test_one_compilation_serves_every_transform_and_image() -> None:

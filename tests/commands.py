@@ -1,4 +1,7 @@
-"""A chain small enough to run many times: three photographs, a network of a few thousand weights, twelve steps."""
+"""Commands as a user types them, and a chain small enough to run many times.
+
+Three photographs, a network of a few thousand weights, twelve steps.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 SHARD = """
 source: {name: photographs, only: [brick, coffee, moon], tile: 32, train: 40, test: 16}
@@ -67,7 +68,7 @@ def started(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         text=True,
         cwd=cwd,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
 
 
@@ -89,18 +90,3 @@ def write_recipes(
     for name in names:
         (folder / f"{name}.yaml").write_text(globals()[name.upper()])
     return folder
-
-
-@pytest.fixture(scope="session")
-def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe for every stage and `chain.yaml`."""
-    return write_recipes(tmp_path_factory.mktemp("recipes"))
-
-
-@pytest.fixture(scope="session")
-def chain(recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
-    """The directory of a chain that ran undisturbed, and what it printed."""
-    out = tmp_path_factory.mktemp("chain") / "runs"
-    done = run("chain", str(recipes / "chain.yaml"), f"out={out}")
-    assert done.status == 0, done.errors
-    return out, done

@@ -1,0 +1,47 @@
+"""The ledger of bad samples and its alarm."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from data_shards.errors import SampleRateError
+from data_shards.ledger import BadSample, Ledger
+
+
+def bad(position: int, reason: str = "truncated") -> BadSample:
+    return BadSample(shard="train-000000.tar", key="k", offset=512, hash="h", reason=reason, epoch=0, position=position)
+
+
+def test_every_record_is_one_line_even_from_many_threads(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "bad.jsonl")
+    threads = [
+        threading.Thread(target=lambda n=n: [ledger.record(bad(n * 100 + i)) for i in range(50)]) for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    positions = [json.loads(line)["position"] for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert sorted(positions) == [n * 100 + i for n in range(4) for i in range(50)]
+    assert ledger.bad == 200
+
+
+def test_a_ledger_is_continued_not_overwritten(tmp_path: Path) -> None:
+    for position in range(2):
+        Ledger(tmp_path / "bad.jsonl").record(bad(position))
+    assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_alarm_needs_both_a_share_and_a_number(tmp_path: Path) -> None:
+    ledger = Ledger(max_rate=0.1)
+    for position in range(9):
+        ledger.record(bad(position))
+    ledger.check(9, tmp_path)
+    ledger.record(bad(9, "damaged"))
+    ledger.check(100, tmp_path)
+    with pytest.raises(SampleRateError, match=r"10 of the last 99 .*: 9 truncated, 1 damaged; at most 10\.00% may be"):
+        ledger.check(99, tmp_path)

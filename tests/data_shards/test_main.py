@@ -1,0 +1,112 @@
+"""`python -m data_shards`: what it prints, its exit codes, and that it needs no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_shards.__main__ import main
+from data_shards.errors import ShardError, UserError
+from data_shards.loader import Loader
+from data_shards.stream import ShardSet
+from tests.data_shards.pictures import Listed, Thumbnail, jpeg, listed, pack_into
+
+
+def test_inspect_tells_what_a_set_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack_into(
+        tmp_path, Listed([*listed(8, test=2).images, ("x", "train", None, b"no image"), ("y", "train", None, jpeg(0))])
+    )
+    assert main(["inspect", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "12 listed, 10 accepted, 1 quarantined, 1 duplicates" in out
+    assert "quarantined: 1 not_an_image" in out
+    assert "train: 8 samples in 1 shards" in out
+    assert "height   12 to 12, median 12 px" in out
+    assert "formats  jpeg 100%" in out
+    assert "labels   class0 3, class1 3, class2 2" in out
+
+
+def test_verify_exits_with_one_and_names_the_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack_into(tmp_path, listed(4))
+    assert main(["verify", str(tmp_path), "--decode"]) == 0
+    assert capsys.readouterr().out == "every shard is whole\n"
+    (tmp_path / "train-000000.tar").write_bytes(b"")
+    assert main(["verify", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.startswith("train-000000.tar: has 0 bytes")
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_replay_prints_the_samples_the_loader_gives(
+    world: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack_into(tmp_path, listed(30), samples_per_shard=7)
+    for step in range(9):
+        assert main(["replay", str(tmp_path), f"step={step}", "batch=8", "seed=3", f"world={world}"]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        for rank in range(world):
+            with Loader(ShardSet(tmp_path), Thumbnail(), batch=8, seed=3, rank=rank, world=world) as loader:
+                loader.load_state_dict({"consumed": 8 * step})
+                expected = next(iter(loader)).indices.tolist()
+            assert [line["index"] for line in lines if line["rank"] == rank] == expected
+    key, shard = lines[0]["key"], lines[0]["shard"]
+    assert f"{key}.jpg".encode() in (tmp_path / shard).read_bytes()
+
+
+def test_replay_counts_the_batches_that_begin_in_an_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack_into(tmp_path, listed(30))
+    printed = []
+    for words in (["step=5"], ["epoch=1", "step=1"]):  # batch 4 begins at 32, the first in epoch 1
+        main(["replay", str(tmp_path), *words, "batch=8"])
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+def test_replay_needs_no_tars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack_into(tmp_path, listed(4))
+    (tmp_path / "train-000000.tar").write_bytes(b"")
+    assert main(["replay", str(tmp_path), "batch=2"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["key"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inspect", "DIR/nowhere"], "there is no such directory; give the directory that `shard` wrote"),
+        (["replay", "DIR"], "batch: not given; give the global batch size"),
+        (["replay", "DIR", "bach=3"], "bach=3: is no setting of replay; settings are seed="),
+        (["replay", "DIR", "batch=many"], "batch: 'many' is no number"),
+        (["replay", "DIR", "batch=0"], "batch: 0 is too small; give at least 1"),
+        (["replay", "DIR", "batch=3", "world=2"], "batch: 3 samples cannot be shared equally by 2 processes"),
+        (["replay", "DIR", "batch=2", "split=val"], "has no split 'val'; it has train"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_two(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack_into(tmp_path, listed(4))
+    assert main([word.replace("DIR", str(tmp_path)) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_commands_import_no_torch(tmp_path: Path) -> None:
+    pack_into(tmp_path, listed(4))
+    code = (
+        "import sys; from data_shards.__main__ import main; import data_shards.pack, data_shards.readers;"
+        f"main(['inspect', {str(tmp_path)!r}]); main(['verify', {str(tmp_path)!r}]);"
+        "assert not {'torch', 'webdataset', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_an_error_reads_as_one_sentence_with_its_cure() -> None:
+    assert (
+        str(UserError("a.yaml", "has no source", "name one", "make help"))
+        == "a.yaml: has no source; name one. Next: make help"
+    )
+    assert str(ShardError("x", "is gone", "bring it back")) == "x: is gone; bring it back."
