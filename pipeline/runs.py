@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,20 +97,23 @@ def read_records(directory: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def disk_error(path: Path, error: OSError) -> RunError:
-    """The sentence for a directory that cannot be written."""
-    reasons = {
-        errno.ENOSPC: ("no space left on the disk", "free some space; the same command goes on where it stopped"),
-        errno.EDQUOT: ("the disk quota is used up", "free some space; the same command goes on where it stopped"),
-        errno.EACCES: ("may not be written by this user", "choose a directory of your own with out=DIR"),
-        errno.EROFS: ("is on a read-only disk", "choose another directory with out=DIR"),
-        errno.ENOTDIR: ("lies below a file", "choose another directory with out=DIR"),
-        errno.EEXIST: ("is a file", "choose another directory with out=DIR"),
-    }
-    given, right = reasons.get(
-        error.errno or 0, (os.strerror(error.errno or 0), "choose another directory with out=DIR")
-    )
-    return RunError(str(path), given, right)
+DISK = {
+    errno.ENOSPC: ("no space is left on the disk", "free some; the same command goes on where it stopped"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space; the same command goes on where it stopped"),
+    errno.EACCES: ("may not be written by this user", "choose a directory of your own with out=DIR"),
+    errno.EROFS: ("is on a read-only disk", "choose another directory with out=DIR"),
+    errno.ENOTDIR: ("lies below a file", "choose another directory with out=DIR"),
+    errno.EEXIST: ("is a file", "choose another directory with out=DIR"),
+    errno.EIO: ("cannot be read or written: the disk reports an error", "look into the machine's log"),
+}
+"""What can be wrong with a disk, and the cure."""
+
+
+def disk_error(path: Path, error: OSError) -> RunError | OSError:
+    """The sentence for a directory that cannot be written; the error itself where the disk is not at fault."""
+    if error.errno not in DISK:
+        return error
+    return RunError(str(path), *DISK[error.errno])
 
 
 def _read(path: Path) -> str | None:

@@ -62,11 +62,11 @@ class Photographs(Reader):
         """Names of the photographs to use, without their extension; empty for any."""
         longest_side: int = 1024
         """Larger photographs are first scaled down to this many pixels on their longer side."""
-        train: int = 250
+        train: int = 240
         """Train tiles per photograph."""
         test: int = 80
         """Test tiles per photograph."""
-        tile: int = 40
+        tile: int = 48
         """Side of a tile in pixels."""
         zoom: tuple[float, float] = (1.0, 2.0)
         """Side of the square a tile is cut from, in tiles: smallest and largest."""
@@ -78,8 +78,8 @@ class Photographs(Reader):
         """Mean grey value of a tile, 0 to 1: smallest and largest."""
         contrast: tuple[float, float] = (0.08, 0.24)
         """Standard deviation of the grey values of a tile, 0 to 1: smallest and largest."""
-        saturation: tuple[float, float] = (0.0, 1.0)
-        """Strength of the colours of a tile, 1 being that of the photograph: smallest and largest."""
+        saturation: tuple[float, float] = (0.0, 0.0)
+        """Strength of the colours of a tile, 0 for grey, 1 for those of the photograph: smallest and largest."""
         hue: bool = True
         """Turn the colours of a tile by a random angle."""
         quality: int = 95

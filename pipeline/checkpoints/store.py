@@ -24,6 +24,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as read_state
@@ -59,8 +60,11 @@ def save(run: Path, state: State, *, step: int, consumed: int, keep: int) -> Sav
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     _barrier()
-    with _alone_is_fine():
-        write_state(state, storage_writer=FileSystemWriter(temporary, sync_files=True), no_dist=not _is_job())
+    try:
+        with _alone_is_fine():
+            write_state(state, storage_writer=FileSystemWriter(temporary, sync_files=True), no_dist=not _is_job())
+    except CheckpointException as error:
+        raise _cause(error) from error
     if first:
         names = [path.name for path in temporary.iterdir()]
         facts = {"format": FORMAT, "step": step, "consumed": consumed, "files": describe_files(temporary, names)}
@@ -132,6 +136,11 @@ def _directories(folder: Path) -> Iterator[Path]:
     """Finished checkpoints, newest first."""
     if folder.is_dir():
         yield from sorted((path for path in folder.iterdir() if path.name.startswith("step-")), reverse=True)
+
+
+def _cause(error: CheckpointException) -> BaseException:
+    """The first error of the disk among those of all processes, or the whole report."""
+    return next((fault for fault, _ in error.failures.values() if isinstance(fault, OSError)), error)
 
 
 def _flush_directory(path: Path) -> None:

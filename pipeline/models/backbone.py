@@ -40,8 +40,9 @@ class Backbone(nn.Module, abc.ABC):
         """The residual blocks in forward order: the units of sharding and of recomputation."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features averaged over the map (images, width), in the precision of the last layer."""
-        return self.features(images).mean((2, 3))
+        """Features averaged over the map (images, width), in fp32 whatever autocast made of the map."""
+        found = self.features(images)
+        return found.mean((2, 3), dtype=torch.promote_types(found.dtype, torch.float32))
 
     def prepare(self, crops: Tensor) -> Tensor:
         """Normalised images of uint8 crops (..., 3, S, S), in the precision that autocast asks for."""

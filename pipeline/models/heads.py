@@ -17,8 +17,10 @@ from pipeline.models.precision import wide
 
 
 class ProjectionHead(nn.Sequential):
-    """Linear layers with ReLU between them: (N, width) -> (N, dim).
+    """Linear layers with ReLU between them: (N, width) -> (N, dim), never below fp32.
 
+    Scores are divided by small temperatures, which makes bf16's three digits loud; beside the backbone a head costs
+    next to nothing.
     Keys count through the layers as VISSL's `projection_head` does: 0, 2, 4 without BatchNorm and 0, 1, 3, 4, 6
     with it.
     """
@@ -32,6 +34,11 @@ class ProjectionHead(nn.Sequential):
             layers.append(nn.ReLU(inplace=True))
             width = features
         super().__init__(*layers, nn.Linear(width, dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            embeddings: Tensor = super().forward(wide(features))
+        return embeddings
 
 
 class Prototypes(nn.Module):

@@ -56,7 +56,9 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     network = _network(checkpoint)
     path = run.path / FILE
     safetensors.save(network, path, _description(config, checkpoint))
-    difference = safetensors.largest_difference(network, safetensors.load(path), _images(config, network, inputs["shards"]))
+    difference = safetensors.largest_difference(
+        network, safetensors.load(path), _images(config, network, inputs["shards"])
+    )
     if not difference <= config.tolerance:
         path.unlink()
         raise ArtifactError(

@@ -28,7 +28,7 @@ def test_the_bundled_photographs_give_tiles_of_both_splits() -> None:
     assert {"astronaut", "coffee", "rocket"} <= set(survey.classes)
     entries = list(reader.entries())
     for entry in entries[:5]:
-        assert images.decode(reader.read(entry)).shape == (40, 40, 3)
+        assert images.decode(reader.read(entry)).shape == (48, 48, 3)
     assert [entry.split for entry in entries[:5]] == ["train"] * 3 + ["test"] * 2
 
 
@@ -78,7 +78,7 @@ def test_colours_are_turned_and_luminance_stays() -> None:
 
 
 def test_a_folder_gives_a_repeatable_choice_of_its_large_enough_photographs(tmp_path: Path) -> None:
-    root = folder(tmp_path / "own", [(170, 180)] * 20 + [(90, 400)] * 3)
+    root = folder(tmp_path / "own", [(200, 210)] * 20 + [(90, 400)] * 3)
     (root / "broken.jpg").write_bytes(b"no image")
     chosen = Photographs.Config(path=str(root), train=1, test=1).build()
     assert list(chosen.files) == list(Photographs.Config(path=str(root), train=1, test=1).build().files)
@@ -89,8 +89,8 @@ def test_a_folder_gives_a_repeatable_choice_of_its_large_enough_photographs(tmp_
 
 
 def test_photographs_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
-    folder(tmp_path / "a", [(170, 180)])
-    folder(tmp_path / "b", [(190, 180)])
+    folder(tmp_path / "a", [(200, 210)])
+    folder(tmp_path / "b", [(220, 210)])
     assert len(Photographs.Config(path=str(tmp_path)).build().files) == 2
 
 
@@ -98,13 +98,13 @@ def test_photographs_can_be_named(tmp_path: Path) -> None:
     assert list(Photographs.Config(only=("moon", "brick")).build().files) == ["moon", "brick"]
     with pytest.raises(SourceError, match="there is no 'astronat'; there is astronaut"):
         Photographs.Config(only=("astronat",)).build()
-    root = folder(tmp_path / "own", [(170, 180)] * 4)
+    root = folder(tmp_path / "own", [(200, 210)] * 4)
     assert list(Photographs.Config(path=str(root), only=("p2",)).build().files) == ["p2"]
 
 
 def test_photographs_that_are_all_too_small_are_a_sentence(tmp_path: Path) -> None:
     root = folder(tmp_path / "small", [(50, 60)])
-    with pytest.raises(SourceError, match=r"too small \(60×50 pixels\); each side must have at least 160 pixels"):
+    with pytest.raises(SourceError, match=r"too small \(60×50 pixels\); each side must have at least 192 pixels"):
         Photographs.Config(path=str(root)).build()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.artifacts import Artifact
 from tests.commands import Done, run
 
 
@@ -90,7 +91,9 @@ def test_an_output_directory_of_another_config(
     assert {p: p.stat().st_mtime_ns for p in (chain[0] / "shard").iterdir()} == before
 
 
-def test_no_space_left_and_then_some(recipes: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["shard", "pretrain"])
+def test_no_space_left_and_then_some(stage: str, chain: tuple[Path, Done], recipes: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk takes root")
     disk = tmp_path / "disk"
@@ -98,14 +101,18 @@ def test_no_space_left_and_then_some(recipes: Path, tmp_path: Path) -> None:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk], capture_output=True)
     if mounted.returncode:
         pytest.skip("this machine does not let root mount a small disk")
+    command = (stage, str(recipes / f"{stage}.yaml"), f"out={disk / 'run'}")
+    if stage == "pretrain":
+        command = (*command, f"shards={chain[0] / 'shard'}")
     try:
-        full = run("shard", str(recipes / "shard.yaml"), f"out={disk / 'shard'}")
+        full = run(*command)
         assert full.status == 2, full.errors
         assert "Traceback" not in full.errors
         assert "space" in full.errors
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-        again = run("shard", str(recipes / "shard.yaml"), f"out={disk / 'shard'}")
+        again = run(*command)
         assert again.status == 0, again.errors
+        assert Artifact.load(disk / "run").content == Artifact.load(chain[0] / stage).content
     finally:
         subprocess.run(["umount", disk], check=True)
 
