@@ -64,12 +64,9 @@ def _chain(recipe: str | None, overrides: Sequence[str]) -> int:
     if recipe is None:
         raise UserError("chain", "no recipe was given", "name one", "python -m pipeline chain configs/chain/demo.yaml")
     settings, links = chain.load(recipe, overrides)
-    summary = chain.run(settings, links)
-    out = Path(settings.out)
-    print(f"\n{chain.table(summary)}\n")
-    for link in links:
-        print(f"  {link.run:<16}{out / link.run}")
-    print(f"  {'figures':<16}{out / chain.SUMMARY}")
+    artifacts = chain.run(settings, links)
+    print(f"\n{chain.table(chain.summarise(artifacts))}\n\n{chain.places(settings, artifacts)}\n")
+    print("Next: open the report in a browser; `python -m pipeline STAGE --help` lists what a recipe can set.")
     return 0
 
 

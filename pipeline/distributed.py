@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 def rank() -> int:
     """Number of this process in the job, from 0."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0") if _under_srun() else "0"))
+    return int(os.environ["SLURM_PROCID"] if under_srun() else os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
     """Number of processes in the job."""
-    return int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1") if _under_srun() else "1"))
+    return int(os.environ["SLURM_NTASKS"] if under_srun() else os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
@@ -29,7 +29,7 @@ def is_first() -> bool:
 
 def is_started() -> bool:
     """Whether something outside has started the processes of this job."""
-    return "RANK" in os.environ or _under_srun()
+    return "RANK" in os.environ or under_srun()
 
 
 def start(arguments: Sequence[str], processes: int) -> int:
@@ -48,5 +48,6 @@ def start(arguments: Sequence[str], processes: int) -> int:
             raise
 
 
-def _under_srun() -> bool:
-    return "SLURM_PROCID" in os.environ and "SLURM_STEP_ID" in os.environ
+def under_srun() -> bool:
+    """Whether `srun` started this process; torchrun inside a SLURM job sets RANK and is not meant."""
+    return "SLURM_PROCID" in os.environ and "SLURM_STEP_ID" in os.environ and "RANK" not in os.environ

@@ -37,8 +37,10 @@ class ProjectionHead(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            embeddings: Tensor = super().forward(wide(features))
-        return embeddings
+            features = wide(features)
+            for layer in self:
+                features = layer(features)
+        return features
 
 
 class Prototypes(nn.Module):

@@ -73,7 +73,7 @@ def _header(runs: Sequence[KnownRun], title: str) -> Html:
     commands = _commands(runs)
     again = None
     if commands:
-        hint = "Run it again. A run whose artifact already matches is skipped; add out=DIR for a fresh one."
+        hint = "Run it again; what has not changed is skipped."
         again = tag("div", tag("p", hint, class_="soft"), tag("pre", tag("code", "\n".join(commands))), class_="again")
     return tag("header", tag("h1", title), tag("p", _sentence(runs), class_="lead"), _facts(runs), *notices, again)
 

@@ -6,7 +6,9 @@ To add a stage, write `pipeline/stages/NAME.py` with
     inputs(config)              the artifacts it reads: name → Input
     run(config, inputs, run)    does the work, resuming if the run directory holds some of it; gives a Result
 
-and add its line here. Modules are imported when their stage runs, so `shard` and `--help` never import torch.
+and add its line here. Two constants are for chains: `WHOLE_CHAIN` names the key that a chain sets to its own directory,
+`CHAIN_DATA` the key that it sets to its `data`. Modules are imported when their stage runs, so `shard` and `--help`
+never import torch.
 """
 
 from __future__ import annotations

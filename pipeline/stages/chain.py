@@ -17,11 +17,13 @@ from typing import Any
 from pipeline import config as recipes
 from pipeline.artifacts import Artifact, write_atomically
 from pipeline.errors import ConfigError
-from pipeline.runs import CHAIN, disk_error
+from pipeline.runs import CHAIN, REPORT, disk_error
 from pipeline.stages import STAGES
 from pipeline.stages.stage import execute, module
 
 SUMMARY = "summary.json"
+_PLACES = ("checkpoint", "weights")
+"""Facts of an artifact that are paths below its run directory."""
 _OWN = ("out", "data", "stages")
 
 
@@ -76,8 +78,8 @@ def load(recipe: str, overrides: Sequence[str]) -> tuple[Config, list[Link]]:
     return settings, links
 
 
-def run(settings: Config, links: Sequence[Link]) -> dict[str, float]:
-    """Run them all; gives the figures that `summary.json` holds. `chain.yaml` runs the same chain again."""
+def run(settings: Config, links: Sequence[Link]) -> list[tuple[str, Artifact]]:
+    """Run them all and write `summary.json`; gives each run's artifact. `chain.yaml` runs the same chain again."""
     out = Path(settings.out)
     lines = [{link.run: f"{link.run}/config.yaml"} for link in links]
     try:
@@ -86,9 +88,8 @@ def run(settings: Config, links: Sequence[Link]) -> dict[str, float]:
     except OSError as error:
         raise disk_error(out, error) from error
     artifacts = [(link.run, execute(link.stage, link.config)) for link in links]
-    summary = summarise(artifacts)
-    write_atomically(out / SUMMARY, json.dumps(summary, indent=1))
-    return summary
+    write_atomically(out / SUMMARY, json.dumps(summarise(artifacts), indent=1))
+    return artifacts
 
 
 def summarise(artifacts: Sequence[tuple[str, Artifact]]) -> dict[str, float]:
@@ -114,11 +115,11 @@ def _link(
     line = {"recipe": value} if isinstance(value, str) else dict(value or {})
     recipe = line.pop("recipe", None)
     given: dict[str, Any] = {"out": str(Path(settings.out) / run)}
-    if _stage(run) == "report":
-        given["runs"] = settings.out
+    if whole := getattr(stage, "WHOLE_CHAIN", None):
+        given[whole] = settings.out
     fixed = [f"{key}={json.dumps(setting)}" for key, setting in line.items()]
-    if _stage(run) == "shard" and settings.data is not None:
-        fixed.append(f"source={json.dumps(settings.data)}")
+    if (source := getattr(stage, "CHAIN_DATA", None)) and settings.data is not None:
+        fixed.append(f"{source}={json.dumps(settings.data)}")
     own = [text.removeprefix(f"{run}.") for text in overrides if text.startswith(f"{run}.")]
     path = None if recipe is None else folder / recipe
     config: Any = recipes.load(stage.Config, path, [*fixed, *own], given)
@@ -131,7 +132,7 @@ def _link(
 
 def _wires(stage: Any, config: Any, settings: Config, before: Sequence[Link]) -> Iterator[tuple[str, str]]:
     """For each input the directory of the run before that makes it, the stage's first choice first."""
-    if stage.__name__.endswith(".report"):
+    if hasattr(stage, "WHOLE_CHAIN"):
         return
     for key, wanted in stage.inputs(config).items():
         makers = wanted.stages or ("shard",)
@@ -159,6 +160,21 @@ def table(summary: Mapping[str, float]) -> str:
             lines.append(f"  {key.removesuffix('_accuracy').replace('_', ' ') + ' accuracy':<40}{_percent(value):>12}")
     lines.append(f"  {'seconds of work':<40}{summary['seconds']:>12.0f}")
     return "\n".join(lines)
+
+
+def places(settings: Config, artifacts: Sequence[tuple[str, Artifact]]) -> str:
+    """Where the results lie, for a terminal."""
+    found = {
+        **{
+            run: artifact.path / str(artifact.facts[key])
+            for run, artifact in artifacts
+            for key in _PLACES
+            if key in artifact.facts
+        },
+        **{run: artifact.path / REPORT for run, artifact in artifacts if artifact.kind == "report"},
+        "figures": Path(settings.out) / SUMMARY,
+    }
+    return "\n".join(f"  {name:<24}{path}" for name, path in found.items())
 
 
 def _percent(value: float | None) -> str:

@@ -12,6 +12,9 @@ from pipeline.report import write
 from pipeline.runs import REPORT, Run
 from pipeline.stages.stage import Input, Result
 
+WHOLE_CHAIN = "runs"
+"""The key that a chain sets to its own directory: this stage reads every run of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

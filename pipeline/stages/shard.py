@@ -16,6 +16,9 @@ from pipeline.artifacts import Artifact
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
 
+CHAIN_DATA = "source"
+"""The key that a chain sets to its `data`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

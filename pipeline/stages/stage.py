@@ -57,6 +57,13 @@ def module(name: str) -> Stage:
 def execute(name: str, settings: Any) -> Artifact:
     """Run a stage, or say that its artifact is up to date. The same call again is always safe."""
     stage = module(name)
+    processes = getattr(getattr(settings, "trainer", None), "processes", 1)
+    if distributed.is_started() and distributed.world_size() != processes:
+        raise RunError(
+            name,
+            f"the job has {distributed.world_size()} processes, but trainer.devices times trainer.nodes is {processes}",
+            "start as many as the recipe asks for, or set trainer.devices and trainer.nodes",
+        )
     wanted = stage.inputs(settings)
     given = {key: Artifact.load(i.path, i.kind, wanted_by=name, key=key) for key, i in wanted.items()}
     contents = {key: artifact.content for key, artifact in given.items()}
@@ -68,7 +75,6 @@ def execute(name: str, settings: Any) -> Artifact:
         return done
     first = distributed.is_first()
     run = Run.open(out, asked, config.dump(config.to_mapping(settings)), writes=first)
-    processes = getattr(getattr(settings, "trainer", None), "processes", 1)
     if processes > 1 and not distributed.is_started():
         return _start_job(name, out, processes, asked)
     with _alone(out) if first else _nothing():

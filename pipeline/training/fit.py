@@ -23,6 +23,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 
 from data_shards.loader import Loader
 from data_shards.progress import Progress as ProgressLine
+from pipeline import distributed
 from pipeline.checkpoints.store import latest, read_tensors
 from pipeline.checkpoints.tensors import root_hash
 from pipeline.models.batchnorm import convert
@@ -110,7 +111,7 @@ def _engine(trainer: TrainerConfig, steps: int, callbacks: list[pl.Callback]) ->
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     job = trainer.processes > 1
     strategy = ModelParallelStrategy(data_parallel_size=trainer.processes, tensor_parallel_size=1) if job else "auto"
-    plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    plugins = [SLURMEnvironment(auto_requeue=False)] if distributed.under_srun() else []
     return pl.Trainer(
         accelerator={"cuda": "gpu", "auto": "gpu" if torch.cuda.is_available() else "cpu"}.get(
             trainer.accelerator, "cpu"

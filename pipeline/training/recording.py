@@ -5,6 +5,7 @@ Reading a loss waits for the device, so it is done once in `log_every` steps.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -42,12 +43,7 @@ class Recording(pl.Callback):
         if not due:
             return
         figures = _average({"loss": module.loss, **module.metrics})
-        if not figures["loss"] < float("inf"):
-            raise TrainingError(
-                str(self.run.path),
-                f"the loss is {figures['loss']} at step {module.step}",
-                "lower optimizer.rate or use trainer.precision=fp32; the same command goes on from the last checkpoint",
-            )
+        require_finite(figures["loss"], module.step, self.run)
         now = time.perf_counter()
         seconds = max(now - self.marked, 1e-9)
         images = (module.step - self.marked_step) * module.settings.batch
@@ -60,8 +56,18 @@ class Recording(pl.Callback):
             **figures,
         )
         self.tracker.log({**figures, "rate": module.rate, "images_per_second": images / seconds}, module.step)
-        self.line.update(images, loss=figures["loss"], data_wait=self.waited / seconds)
+        self.line.update(images, loss=figures["loss"], data_wait=f"{self.waited / seconds:.0%}")
         self.marked, self.marked_step, self.waited = now, module.step, 0.0
+
+
+def require_finite(loss: float, step: int, run: Run) -> None:
+    """Raise `TrainingError` for a loss that is no number."""
+    if not math.isfinite(loss):
+        raise TrainingError(
+            str(run.path),
+            f"the loss is {loss} at step {step}",
+            "lower optimizer.rate or use trainer.precision=fp32, with another out=DIR; what was saved before is kept",
+        )
 
 
 def _average(values: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Saves a checkpoint every so many steps and after the last."""
+"""Saves a checkpoint every so many steps and after the last; never of a training that has come to no number."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeline.checkpoints.state import training_state
 from pipeline.checkpoints.store import FOLDER, save
 from pipeline.runs import Run, disk_error
 from pipeline.training.module import ObjectiveModule
+from pipeline.training.recording import require_finite
 
 
 class Saving(pl.Callback):
@@ -25,6 +26,8 @@ class Saving(pl.Callback):
         module = pl_module
         if module.step % self.every and module.step != module.steps:
             return
+        assert module.loss is not None
+        require_finite(float(module.loss), module.step, self.run)
         state = training_state(module.objective, module.optimizer())
         try:
             save(self.run.path, state, step=module.step, consumed=module.consumed, keep=self.keep)

@@ -117,6 +117,16 @@ def test_no_space_left_and_then_some(stage: str, chain: tuple[Path, Done], recip
         subprocess.run(["umount", disk], check=True)
 
 
+def test_a_loss_that_is_no_number(
+    capsys: pytest.CaptureFixture[str], chain: tuple[Path, Done], recipes: Path, tmp_path: Path
+) -> None:
+    command = ("pretrain", str(recipes / "pretrain.yaml"), f"shards={chain[0] / 'shard'}", f"out={tmp_path / 'run'}")
+    says = refused(capsys, *command, "optimizer.rate=1e30", "trainer.checkpoint_every=1 steps", "schedule.warmup=0")
+    assert "the loss is nan at step" in says
+    assert "lower optimizer.rate" in says
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) >= 1, "what was good is kept"
+
+
 def test_help_and_shard_start_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pipeline.__main__ import main; status = main(['--help']) + main(['shard', '--help'])\n"
