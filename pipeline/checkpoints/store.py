@@ -139,8 +139,17 @@ def _directories(folder: Path) -> Iterator[Path]:
 
 
 def _cause(error: CheckpointException) -> BaseException:
-    """The first error of the disk among those of all processes, or the whole report."""
-    return next((fault for fault, _ in error.failures.values() if isinstance(fault, OSError)), error)
+    """The disk's own error behind a failed save, or the whole report.
+
+    torch's zip writer hides it in the context of its own; errors of other processes arrive without one.
+    """
+    for fault, _ in error.failures.values():
+        link: BaseException | None = fault
+        while link is not None:
+            if isinstance(link, OSError):
+                return link
+            link = link.__cause__ or link.__context__
+    return error
 
 
 def _flush_directory(path: Path) -> None:

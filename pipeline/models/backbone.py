@@ -47,6 +47,6 @@ class Backbone(nn.Module, abc.ABC):
     def prepare(self, crops: Tensor) -> Tensor:
         """Normalised images of uint8 crops (..., 3, S, S), in the precision that autocast asks for."""
         device = crops.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else next(self.parameters()).dtype
         images: Tensor = normalise(crops.flatten(0, -4), self.mean, self.std, dtype)
         return images

@@ -71,6 +71,8 @@ def fit(
     if trainer.sync_batchnorm and trainer.processes > 1:
         convert(objective)
     recompute(objective.backbone, trainer.recompute)
+    if trainer.precision == "fp64":
+        objective.double()
     module = ObjectiveModule(objective, optimizer, schedule, trainer, steps=steps, samples=samples)
     every = max(1, round(Duration.parse(trainer.checkpoint_every).steps(per_epoch, steps)))
     track = (
@@ -138,5 +140,6 @@ _NOISE = (
     ".*isinstance.treespec, LeafSpec.*",
     ".*lr_scheduler.*",
     ".*litlogger.*",
+    ".*`srun` command is available.*",
 )
 """Warnings of Lightning about things the pipeline does itself."""

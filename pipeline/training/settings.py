@@ -23,8 +23,8 @@ class TrainerConfig:
     """Length of training: "100 epochs", "5k steps", or a number of steps."""
     batch: int = 256
     """Images per step over all processes; each process takes an equal share."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the backbone: bf16 autocast with fp32 weights, or fp32 throughout."""
+    precision: Literal["bf16", "fp32", "fp64"] = "bf16"
+    """Arithmetic of the backbone: bf16 autocast with fp32 weights, fp32 throughout, or fp64, for comparing runs."""
     recompute: tuple[int, ...] = ()
     """Blocks of the backbone, numbered from 0, that save memory by computing their activations again when needed."""
     sync_batchnorm: bool = True

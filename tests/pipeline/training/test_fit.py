@@ -1,4 +1,8 @@
-"""Training is the same on one process and on two, and goes on where it stopped on any number."""
+"""Training is the same on one process and on two, and goes on where it stopped on any number.
+
+In fp64: SwAV's first steps amplify rounding, so that in fp32 one process with one thread and with two already differ by
+5e-4 in the third loss.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import pytest
 from tests.commands import Done, run
 
 EXACT = (
-    *("trainer.precision=fp32", "trainer.duration=10 steps", "trainer.watch_every=0 steps", "optimizer.rate=0.05"),
+    *("trainer.precision=fp64", "trainer.duration=10 steps", "trainer.watch_every=0 steps"),
     *("trainer.checkpoint_every=4 steps", "trainer.keep=9"),
 )
 
@@ -43,7 +47,7 @@ def test_two_sharded_processes_give_the_losses_of_one(
     chain: tuple[Path, Done], recipes: Path, alone: Path, tmp_path: Path
 ) -> None:
     pretrain(chain, recipes, tmp_path / "run", devices=2)
-    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-5)
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -58,4 +62,4 @@ def test_a_run_begun_on_one_process_goes_on_with_two(
     done = pretrain(chain, recipes, out, devices=2)
     assert "step-000000008 is damaged (.metadata has changed)" in done.output
     assert "going on from step 4 of 10" in done.output
-    assert losses(out) == pytest.approx(losses(alone), abs=1e-5)
+    assert losses(out) == pytest.approx(losses(alone), abs=1e-6)
