@@ -68,8 +68,14 @@ def started(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         text=True,
         cwd=cwd,
         start_new_session=True,
+        # A background shell ignores Ctrl-C and hands that on; a user's terminal does not.
+        preexec_fn=_heed_ctrl_c,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
+
+
+def _heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], how: int = signal.SIGKILL) -> Done:
