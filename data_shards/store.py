@@ -38,7 +38,8 @@ class ShardStore:
     def read(self, shard: str, offset: int, size: int) -> bytes:
         """`size` bytes of a shard from `offset` on. Raises `ShardError`."""
         try:
-            data = os.pread(self._file(shard).descriptor, size, offset)
+            file = self._file(shard)  # held until the read is done: another thread may put it out meanwhile
+            data = os.pread(file.descriptor, size, offset)
         except FileNotFoundError:
             raise ShardError.missing(self.directory / shard) from None
         except OSError as error:
