@@ -47,6 +47,13 @@ class Progress:
             self._bar.initial = self._bar.n = done
             self._bar.refresh()
 
+    def listed(self, count: int) -> None:
+        """Say how much there is to do, while it is still being counted."""
+        if not self.quiet and time.monotonic() - self._shown >= _EVERY:
+            self._shown = time.monotonic()
+            label = f"{self.label}: " if self.label else ""
+            print(f"{label}{count:,} {self.unit} listed", file=sys.stderr, flush=True)
+
     def __enter__(self) -> Progress:
         self._began = self._shown = time.monotonic()
         if not self.quiet and sys.stderr.isatty():

@@ -1,35 +1,36 @@
 """What a kind of input must do: list its images as a stream, and read one.
 
-Listing never reads an image and never holds the whole source in memory. Reading is done by many threads, out of order.
+Listing never reads an image and never holds the whole source in memory. Reading is done by many threads of many
+processes, out of order; each process builds the reader anew from its config.
 """
 
 from __future__ import annotations
 
 import abc
-import hashlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, NamedTuple
 
 
 class Entry(NamedTuple):
-    """One listed image. `name` is unique in the source and appears in the metadata; `location` is the reader's own."""
+    """One listed image. `name` appears in its metadata; `location` is the reader's own.
+
+    `location` and `metadata` are plain JSON values: other processes read them from the listing. `metadata` goes into
+    the sample's `.json`.
+    """
 
     name: str
     split: str
     label: str | None
     location: Any = None
-
-
-class Survey(NamedTuple):
-    """A source in figures: entries, class names in order, and a hash of the listing by which a change is noticed."""
-
-    entries: int
-    classes: tuple[str, ...]
-    listing: str
+    metadata: dict[str, Any] | None = None
 
 
 class Reader(abc.ABC):
-    """A source of images. Built by its `Config`."""
+    """A source of images. Built by its `Config`, which it keeps as `config`."""
+
+    config: Any
+    waits: ClassVar[bool] | bool = False
+    """Whether reading waits for a network, so that many reads at once pay."""
 
     @abc.abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -48,17 +49,11 @@ class Reader(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """The source as plain JSON values, for the manifest. Two sources that give other samples differ here."""
 
-    def survey(self) -> Survey:
-        """One pass over the listing."""
-        count, labels, listing = 0, set(), hashlib.sha256()
-        for entry in self.entries():
-            count += 1
-            if entry.label is not None:
-                labels.add(entry.label)
-            listing.update(f"{entry.name}\0{entry.split}\0{entry.label}\n".encode("utf-8", "surrogateescape"))
-        return Survey(count, tuple(sorted(labels, key=_natural)), listing.hexdigest())
+
+def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:
+    """Class names in their order: numbers as numbers, then the others as text."""
+    return tuple(sorted(labels, key=_natural))
 
 
 def _natural(label: str) -> tuple[int, str]:
-    """Labels that are numbers sort as numbers."""
     return (int(label), "") if label.isdecimal() and label.isascii() else (1 << 62, label)
