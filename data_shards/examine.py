@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from data_shards import images
 from data_shards.errors import ImageError
-from data_shards.images import Depth, ImageInfo
+from data_shards.images import ImageInfo, Probe
 from data_shards.readers.reader import Entry, Reader
 
 _RUN_BYTES = 1 << 20  # what a thread takes at once
@@ -36,7 +36,7 @@ class Examined:
     detail: str = ""
 
 
-def examine(reader: Reader, first: int, depth: Depth, max_pixels: int, workers: int) -> Generator[Examined, None, None]:
+def examine(reader: Reader, first: int, depth: Probe, max_pixels: int, workers: int) -> Generator[Examined, None, None]:
     """Every entry from number `first` on. Close the iterator to end its threads early."""
     entries = itertools.islice(enumerate(reader.entries()), first, None)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="examine")
@@ -61,11 +61,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _examine_run(reader: Reader, run: list[tuple[int, Entry]], depth: Depth, max_pixels: int) -> list[Examined]:
+def _examine_run(reader: Reader, run: list[tuple[int, Entry]], depth: Probe, max_pixels: int) -> list[Examined]:
     return [_examine(reader, number, entry, depth, max_pixels) for number, entry in run]
 
 
-def _examine(reader: Reader, number: int, entry: Entry, depth: Depth, max_pixels: int) -> Examined:
+def _examine(reader: Reader, number: int, entry: Entry, depth: Probe, max_pixels: int) -> Examined:
     listed = entry._replace(location=None)  # some readers keep the image in it
     try:
         image = reader.read(entry)

@@ -23,7 +23,7 @@ from data_shards.duplicates import FILE as HASHES
 from data_shards.duplicates import Duplicates
 from data_shards.errors import OutputError, SampleRateError, SourceError
 from data_shards.examine import Examined, cores, examine
-from data_shards.images import MAX_PIXELS, Depth
+from data_shards.images import MAX_PIXELS, Probe
 from data_shards.journal import FOLDER, Journal, State, differences
 from data_shards.manifest import FILE, Manifest
 from data_shards.progress import Progress
@@ -47,7 +47,7 @@ class Pack:
         """Most samples in a shard."""
         bytes_per_shard: int = 1_000_000_000
         """Largest shard in bytes; one sample that is larger has a shard of its own."""
-        check: Depth = "strict"
+        check: Probe = "strict"
         """How closely each image is looked at: header, strict (JPEG decoded at 1/8) or full."""
         duplicates: Literal["exact", "keep"] = "exact"
         """Drop images whose bytes were packed before (exact), or keep them."""
