@@ -43,11 +43,11 @@ class Drops:
         return lines[np.argsort(lines["number"])]
 
     def _looks(self) -> Iterator[NDArray[np.void]]:
-        """Perceptual hashes of all images that are not dropped yet, and of excluded ones."""
+        """Perceptual hashes of all images that are not dropped yet, and of excluded ones; 0 equals no other."""
         yield _looks_of(*self.packing.excluded.looks())
         for piece in range(self.packing.listing.slices):
             records = read_records(self.packing.work(piece) / RECORDS)
-            kept = records[~np.isin(records["number"], self.of(piece)["number"])]
+            kept = records[~np.isin(records["number"], self.of(piece)["number"]) & (records["perceptual"] != 0)]
             yield _looks_of(kept["perceptual"], kept["number"] | _ORDINARY)
 
     def _add_near(self, repeats: Repeats) -> None:

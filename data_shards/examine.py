@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from data_shards import images
 from data_shards.errors import ImageError
 from data_shards.images import ImageInfo
-from data_shards.perceptual import perceptual_hash_of
+from data_shards.perceptual import hash_image
 from data_shards.readers.reader import Entry, Reader
 from data_shards.settings import PackSettings
 from data_shards.treat import treat
@@ -103,8 +103,8 @@ def _examine(reader: Reader, number: int, entry: Entry, settings: PackSettings) 
         return Examined(number, entry, reason=error.reason, detail=error.detail)
     digest, size = hashlib.sha256(image).digest(), len(image)
     try:
-        info = images.check(image, settings.probe, settings.max_pixels)
-        look = perceptual_hash_of(image) if settings.duplicates == "near" else 0
+        info, pixels = images.judge(image, settings.probe, settings.max_pixels)
+        look = hash_image(image, info, pixels) if settings.duplicates == "near" else 0
         stored, info = treat(image, info, settings.treatment)
     except ImageError as error:
         return Examined(number, entry, image, size, digest, reason=error.reason, detail=error.detail)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data_shards.errors import ImageError
 from data_shards.index import image_in, samples_in
 from data_shards.manifest import Manifest
-from data_shards.perceptual import perceptual_hash_of
+from data_shards.perceptual import hash_image
 from data_shards.records import sort_by_hash
 from data_shards.stream import ShardSet
 
@@ -117,6 +117,6 @@ def _images(directories: Sequence[str], near: bool) -> Iterator[tuple[int, bytes
 
 def _look(image: bytes) -> int | None:
     try:
-        return perceptual_hash_of(image)
+        return hash_image(image) or None  # 0 tells nothing
     except ImageError:
         return None

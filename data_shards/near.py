@@ -1,7 +1,8 @@
 """Near duplicates: images whose perceptual hashes differ in at most `bits` of their 64 bits.
 
-Two such hashes agree in at least one of bits + 1 bands, as their differences cannot lie in all. So for each band the
-hashes are grouped by their value in it, and only those within a group are compared.
+Two such hashes agree in at least one of bits + 1 bands, as their differences cannot lie in all; and in at least two of
+bits + 2. So for each band, or where there are many hashes for each two bands, they are grouped by their value there, and
+only those within a group are compared.
 
 An image is dropped where it is near an earlier one that is kept. Images with one and the same hash stand or fall
 together, so only different hashes are compared, each for its first image. Memory is bounded by comparing a part of the
@@ -23,9 +24,12 @@ LOOK = np.dtype([("hash", "<u8"), ("number", "<u8")])
 """A perceptual hash and the number of its image. Of two images the one with the lower number is the earlier."""
 
 _TOGETHER = 2_000_000  # lines that are compared at once
-_PART_BITS = 8  # of a hash or a band; they choose the part that a line is in
+_MANY = 4_000_000  # different hashes from which on two bands must agree
+_PART_BITS = 8
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 Lines = NDArray[np.void]
+Bands = tuple[tuple[int, int], ...]
 
 
 def near_across(looks: Iterable[Lines], bits: int, folder: Path, together: int = _TOGETHER) -> Iterator[Repeats]:
@@ -34,7 +38,7 @@ def near_across(looks: Iterable[Lines], bits: int, folder: Path, together: int =
     same = folder / "same"
     firsts = folder / "firsts"
     with open(same, "wb") as others, open(firsts, "wb") as kept:
-        for lines in _parts(looks, 0, _PART_BITS, folder, together):
+        for lines in _parts(looks, ((0, 64),), folder, together):
             first = _first_of_its_hash(lines)
             np.stack([lines["number"], lines["number"][first]], 1)[first != np.arange(len(lines))].tofile(others)
             lines[first == np.arange(len(lines))].tofile(kept)
@@ -55,30 +59,31 @@ def _first_of_its_hash(lines: Lines) -> NDArray[np.intp]:
 
 def _near_pairs(firsts: Path, bits: int, folder: Path, together: int) -> NDArray[np.uint64]:
     """Pairs (n, 2) of numbers, the earlier first, whose hashes differ in at most `bits` bits; sorted by the later."""
-    edges = np.linspace(0, 64, bits + 2).round().astype(int).tolist()
+    agreeing = 1 if firsts.stat().st_size < _MANY * LOOK.itemsize else 2
+    edges = np.linspace(0, 64, bits + agreeing + 1).round().astype(int).tolist()
     found = [np.empty((0, 2), np.uint64)]
-    for low, high in itertools.pairwise(edges):
-        for lines in _parts(_read(firsts, LOOK, together), low, high - low, folder, together):
-            found.append(_pairs_in(lines, low, high - low, bits))
+    for bands in itertools.combinations(itertools.pairwise(edges), agreeing):
+        for lines in _parts(_read(firsts, LOOK, together), bands, folder, together):
+            found.append(_pairs_in(lines, bands, bits))
     pairs = np.unique(np.concatenate(found), axis=0)
     return pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
 
 
-def _pairs_in(lines: Lines, low: int, width: int, bits: int) -> NDArray[np.uint64]:
-    """Pairs that agree in the band of `width` bits from bit `low` on, compared at growing distance in their order."""
-    band = _field(lines["hash"], low, width)
-    order = np.argsort(band, kind="stable")
-    band, hashes, numbers = band[order], lines["hash"][order], lines["number"][order]
-    found = []
+def _pairs_in(lines: Lines, bands: Bands, bits: int) -> NDArray[np.uint64]:
+    """Pairs that agree in some bands, compared at growing distance in the order of their values there."""
+    value = _value(lines["hash"], bands)
+    order = np.argsort(value, kind="stable")
+    value, hashes, numbers = value[order], lines["hash"][order], lines["number"][order]
+    found = [np.empty((0, 2), np.uint64)]
     left = np.arange(len(lines))
     for lag in itertools.count(1):
         left = left[left + lag < len(lines)]
-        left = left[band[left] == band[left + lag]]
+        left = left[value[left] == value[left + lag]]
         if not len(left):
-            break
+            return np.concatenate(found)
         near = left[np.bitwise_count(hashes[left] ^ hashes[left + lag]) <= bits]
         found.append(np.sort(np.stack([numbers[near], numbers[near + lag]], 1), axis=1))
-    return np.concatenate(found) if found else np.empty((0, 2), np.uint64)
+    raise AssertionError
 
 
 def _drop(pairs: NDArray[np.uint64]) -> dict[int, int]:
@@ -90,27 +95,27 @@ def _drop(pairs: NDArray[np.uint64]) -> dict[int, int]:
     return dropped
 
 
-def _parts(looks: Iterable[Lines], low: int, width: int, folder: Path, together: int) -> Iterator[Lines]:
-    """All lines, in parts such that those that agree in the band of `width` bits from bit `low` on are in one."""
+def _parts(looks: Iterable[Lines], bands: Bands, folder: Path, together: int) -> Iterator[Lines]:
+    """All lines, in parts such that those that agree in some bands are in one."""
     waiting: list[Lines] = [np.empty(0, LOOK)]
     spilled = False
     for lines in looks:
         waiting.append(lines)
         if sum(map(len, waiting)) > together:
-            _spill(np.concatenate(waiting), low, width, folder)
+            _spill(np.concatenate(waiting), bands, folder)
             waiting, spilled = [np.empty(0, LOOK)], True
     if not spilled:
         yield np.concatenate(waiting)
         return
-    _spill(np.concatenate(waiting), low, width, folder)
+    _spill(np.concatenate(waiting), bands, folder)
     for path in sorted(folder.glob("part-*")):
         yield np.fromfile(path, LOOK)
         path.unlink()
 
 
-def _spill(lines: Lines, low: int, width: int, folder: Path) -> None:
-    top = min(width, _PART_BITS)
-    part = _field(lines["hash"], low + width - top, top)
+def _spill(lines: Lines, bands: Bands, folder: Path) -> None:
+    # Multiplied, since neither the first bits of a value nor its last need be evenly spread.
+    part = (_value(lines["hash"], bands) * _SPREAD) >> np.uint64(64 - _PART_BITS)
     order = np.argsort(part, kind="stable")
     lines, part = lines[order], part[order]
     for begin, end in itertools.pairwise([*np.unique(part, return_index=True)[1].tolist(), len(lines)]):
@@ -118,9 +123,12 @@ def _spill(lines: Lines, low: int, width: int, folder: Path) -> None:
             lines[begin:end].tofile(file)
 
 
-def _field(hashes: NDArray[np.uint64], low: int, width: int) -> NDArray[np.uint64]:
-    mask = np.uint64((1 << width) - 1)
-    return (hashes >> np.uint64(low)) & mask if width < 64 else hashes
+def _value(hashes: NDArray[np.uint64], bands: Bands) -> NDArray[np.uint64]:
+    """The bits of some bands (first bit, and the one after the last), side by side."""
+    value = np.zeros(len(hashes), np.uint64)
+    for low, high in bands:
+        value = value << np.uint64((high - low) % 64) | (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+    return value
 
 
 def _read(path: Path, dtype: np.dtype[np.void], together: int) -> Iterator[NDArray[np.void]]:

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from data_shards.images import MAX_PIXELS, Depth
+from data_shards.images import MAX_PIXELS, Probe
 from data_shards.manifest import Manifest
+from data_shards.perceptual import THRESHOLD
 from data_shards.treat import Treatment
 
 _NOT_IN_THE_BYTES = ("max_bad", "workers", "threads", "to")
@@ -23,7 +24,7 @@ class PackSettings:
     """Largest shard in bytes; one sample that is larger has a shard of its own."""
     images_per_slice: int = 100_000
     """Listed images that a worker takes at once; no shard reaches over the end of a slice."""
-    probe: Depth = "strict"
+    probe: Probe = "strict"
     """How closely each image is looked at: header, strict (JPEG decoded at 1/8) or full."""
     max_pixels: int = MAX_PIXELS
     """Larger images are quarantined, in pixels per image."""
@@ -37,7 +38,7 @@ class PackSettings:
     """Use the first frame of an animation, or put it into quarantine."""
     duplicates: Literal["exact", "near", "keep"] = "exact"
     """Drop images whose bytes were packed before (exact), also those that look the same (near), or keep them all."""
-    near_bits: int = 3
+    near_bits: int = THRESHOLD
     """Two images look the same where at most this many of the 64 bits of their perceptual hashes differ, 0 to 7."""
     exclude: tuple[str, ...] = ()
     """Shard sets whose images are dropped here as duplicates, such as those that a model will be tested on."""
@@ -51,6 +52,7 @@ class PackSettings:
     """Threads in each process that read and look at images; 0 for as many as pay."""
 
     def __post_init__(self) -> None:
+        _ = self.treatment  # which checks its own
         for name in ("samples_per_shard", "bytes_per_shard", "images_per_slice", "max_pixels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

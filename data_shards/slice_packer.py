@@ -32,6 +32,7 @@ DUPLICATES = "duplicates.jsonl"
 COUNTS = ("listed", "accepted", "quarantined", "exact", "excluded", "bytes")
 """What is counted in a slice; `exact` and `excluded` are kinds of duplicates, `bytes` were read."""
 
+_BITS = {trait: 1 << bit for bit, trait in enumerate(TRAITS)}
 _COMMIT_SECONDS = 5.0  # work that a kill may cost
 _ENOUGH = 100  # images before the share of bad ones means anything
 
@@ -111,7 +112,7 @@ class _SlicePacker:
         sample, writer = self.sample(image), self.writer(image.entry.split)
         shard = writer.append(sample)
         place = self.places.setdefault(writer.name, len(self.places))
-        traits = sum(1 << TRAITS.index(trait) for trait in image.info.traits)
+        traits = sum(_BITS[trait] for trait in image.info.traits)
         self.records.add(image.digest, image.perceptual, image.number, place, traits)
         if shard is None:
             return False

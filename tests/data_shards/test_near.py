@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_shards import near
 from data_shards.near import LOOK, near_across
 
 
@@ -62,6 +63,15 @@ def test_the_same_images_are_dropped_as_by_the_rule(bits: int, together: int, tm
     for number, of in dropped.items():
         assert of < number
         assert of not in dropped, "what is named instead is kept"
+
+
+@pytest.mark.parametrize("bits", [0, 2, 5])
+def test_many_hashes_are_compared_where_two_bands_agree(
+    bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "_MANY", 0)
+    hashes = alike(bits, 300, bits)
+    assert set(found(hashes, bits, tmp_path / "near", 70)) == by_the_rule(hashes, bits)
 
 
 @settings(max_examples=60, deadline=None)
