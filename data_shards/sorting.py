@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, TypeVar
 
+from data_shards.errors import SourceError
+
 IN_MEMORY = 200_000
 """Items that are sorted in memory; each run in a file has as many."""
 _FAN_IN = 64  # runs that are merged at once, each an open file
@@ -20,12 +22,12 @@ _BLOCK = 1000  # items that are read from a run at once
 T = TypeVar("T")
 
 
-def sort_on_disk(items: Iterable[T], in_memory: int = IN_MEMORY) -> Iterator[T]:
+def sort_on_disk(items: Iterable[T]) -> Iterator[T]:
     """The items in their order, as `sorted` gives them. They are compared with `<`, and pickled where they are many.
 
-    Temporary files lie where `TMPDIR` says and are gone with the iterator. Raises `OSError` where the disk is full.
+    Temporary files lie where `TMPDIR` says and are gone with the iterator. Raises `SourceError` where they do not fit.
     """
-    items = iter(items)
+    items, in_memory = iter(items), IN_MEMORY
     first = sorted(itertools.islice(items, in_memory))  # type: ignore[type-var]  # what `<` compares
     if len(first) < in_memory:
         yield from first
@@ -61,7 +63,13 @@ def _spill(items: Iterable[Any]) -> IO[bytes]:
     items = iter(items)
     file = tempfile.TemporaryFile(prefix="sort-")  # noqa: SIM115  # closed by sort_on_disk
     while block := list(itertools.islice(items, _BLOCK)):
-        pickle.dump(block, file, pickle.HIGHEST_PROTOCOL)
+        try:
+            pickle.dump(block, file, pickle.HIGHEST_PROTOCOL)
+            file.flush()
+        except OSError as error:
+            file.close()
+            given, right = f"cannot hold the sorted names ({error.strerror})", "free some space, or set TMPDIR"
+            raise SourceError(tempfile.gettempdir(), given, right) from None
     return file
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 REASONS = {
     "not_found": "the server has nothing at this URL (HTTP 404, 410)",
@@ -17,7 +17,7 @@ REASONS = {
     "timed_out": "the server did not answer in time, several times over",
     "unreachable": "no connection to the server, or it failed several times over (HTTP 429, 5xx)",
     "encrypted": "a member of an archive that needs a password",
-    "damaged": "a member of an archive that does not unpack, or not to what its checksum promises",
+    "unpackable": "a member of an archive that does not unpack, or not to what its checksum promises",
 }
 """Every reason an `ImageError` from `read` can carry, and what it means. A file that is not there raises `OSError`."""
 
@@ -40,7 +40,7 @@ class Reader(abc.ABC):
     """A source of images. Built by its `Config`, which it keeps as `config`."""
 
     config: Any
-    waits: ClassVar[bool] | bool = False
+    waits: bool = False
     """Whether reading waits for a network, so that many reads at once pay."""
 
     @abc.abstractmethod
@@ -84,4 +84,4 @@ def check_holdout(share: float) -> None:
 
 
 def _natural(label: str) -> tuple[int, str]:
-    return (int(label), "") if label.isdecimal() and label.isascii() else (1 << 62, label)
+    return (int(label) if label.isdecimal() and label.isascii() else 1 << 62, label)

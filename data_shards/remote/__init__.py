@@ -18,15 +18,15 @@ Any protocol that fsspec knows will do. Credentials, endpoints and headers are f
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from data_shards.errors import ImageError
+from data_shards.ranges import Ranges
 from data_shards.remote import failures
 from data_shards.remote.access import (
     HTTP,
@@ -42,6 +42,7 @@ from data_shards.remote.access import (
 from data_shards.remote.failures import Patience, attempt
 from data_shards.sorting import sort_on_disk
 
+_STATE = ("size", "ETag", "etag", "md5Hash", "Content-MD5", "LastModified", "Last-Modified", "mtime", "created")
 _BLOCK = 8 << 20  # what a stream reads at once, in bytes
 
 
@@ -76,6 +77,13 @@ def size(url: str, *, patience: Patience | None = None) -> int | None:
     files, path = open_files(url)
     found: int | None = attempt(lambda: files.info(path), url, patience)["size"]
     return found
+
+
+def state(url: str, *, patience: Patience | None = None) -> dict[str, str]:
+    """What tells whether a file has changed: its size, and its hash or time. Raises `OSError` and `SourceError`."""
+    files, path = open_files(url)
+    info = attempt(lambda: files.info(path), url, patience)
+    return {name: str(info[name]) for name in _STATE if info.get(name) is not None}
 
 
 def exists(url: str, *, patience: Patience | None = None) -> bool:
@@ -130,19 +138,18 @@ def download(url: str, path: Path, *, patience: Patience | None = None) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def open_stream(url: str, *, patience: Patience | None = None) -> BinaryIO:
-    """The bytes at a URL from its beginning on, by ranges that are tried again on their own.
+def open_stream(url: str, *, patience: Patience | None = None) -> io.BufferedReader:
+    """The bytes at a URL, seekable, by ranges that are each tried again on their own.
 
-    A server that knows no ranges is read in one go, without a second attempt once it has begun. Raises `OSError` and
-    `SourceError`, also when it is read.
+    A server that knows no ranges is read in one go and cannot seek, nor try again once it has begun. Raises `OSError`
+    and `SourceError`, also when it is read.
     """
     files, path = open_files(url)
     length = attempt(lambda: files.info(path), url, patience)["size"]
     by_ranges = protocol_of(url) not in HTTP or attempt(lambda: knows_ranges(files, path), url, patience)
     if by_ranges and length is not None:
-        return io.BufferedReader(_Ranges(url, length, patience), _BLOCK)
-    stream: BinaryIO = attempt(lambda: files.open(path, "rb", block_size=0), url, patience)
-    return stream
+        return io.BufferedReader(Ranges(lambda offset, size: _read(url, offset, size, patience), length, url), _BLOCK)
+    return io.BufferedReader(attempt(lambda: files.open(path, "rb", block_size=0), url, patience), _BLOCK)
 
 
 def write(url: str, content: bytes, *, patience: Patience | None = None) -> None:
@@ -175,25 +182,6 @@ def remove(url: str, *, patience: Patience | None = None) -> None:
         attempt(lambda: files.rm_file(path), url, patience)
     except FileNotFoundError:
         return
-
-
-class _Ranges(io.RawIOBase):
-    """A file at a URL, read by ranges."""
-
-    def __init__(self, url: str, length: int, patience: Patience | None) -> None:
-        self._url, self._length, self._patience, self._at = url, length, patience, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), self._length - self._at)
-        block = _read(self._url, self._at, wanted, self._patience) if wanted else b""
-        if len(block) != wanted:
-            raise OSError(errno.EIO, f"ends at byte {self._at + len(block)} of {self._length}", self._url)
-        buffer[:wanted] = block
-        self._at += wanted
-        return wanted
 
 
 def _read(url: str, offset: int, size: int | None, patience: Patience | None) -> bytes:
