@@ -7,8 +7,19 @@ processes, out of order; each process builds the reader anew from its config.
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
+
+REASONS = {
+    "not_found": "the server has nothing at this URL (HTTP 404, 410)",
+    "forbidden": "the server does not let us have it (HTTP 401, 403)",
+    "timed_out": "the server did not answer in time, several times over",
+    "unreachable": "no connection to the server, or it failed several times over (HTTP 429, 5xx)",
+    "encrypted": "a member of an archive that needs a password",
+    "unpackable": "a member of an archive that does not unpack, or not to what its checksum promises",
+}
+"""Every reason an `ImageError` from `read` can carry, and what it means. A file that is not there raises `OSError`."""
 
 
 class Entry(NamedTuple):
@@ -29,7 +40,7 @@ class Reader(abc.ABC):
     """A source of images. Built by its `Config`, which it keeps as `config`."""
 
     config: Any
-    waits: ClassVar[bool] | bool = False
+    waits: bool = False
     """Whether reading waits for a network, so that many reads at once pay."""
 
     @abc.abstractmethod
@@ -38,7 +49,10 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def read(self, entry: Entry) -> bytes:
-        """The encoded image. Raises `OSError` or `ImageError` where it cannot be had. Safe for many threads."""
+        """The encoded image. Safe for many threads.
+
+        Raises `OSError` or `ImageError` where it cannot be had, and `SourceError` where that is true of many.
+        """
 
     @property
     @abc.abstractmethod
@@ -55,5 +69,19 @@ def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=_natural))
 
 
+def held_out(name: str, share: float) -> bool:
+    """Whether a name belongs to the share that is moved to the split "test"; it depends on nothing else."""
+    if not share:
+        return False
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2.0**64
+
+
+def check_holdout(share: float) -> None:
+    """Raises `ValueError` for what is no share to hold out."""
+    if not 0 <= share < 1:
+        raise ValueError(f"holdout is a share from 0 to below 1, not {share}")
+
+
 def _natural(label: str) -> tuple[int, str]:
-    return (int(label), "") if label.isdecimal() and label.isascii() else (1 << 62, label)
+    return (int(label) if label.isdecimal() and label.isascii() else 1 << 62, label)
