@@ -4,8 +4,8 @@
 - Shards get their final names and numbers, in the order of the slices.
 - Quarantine and ledgers of all slices are brought together, the accounts are checked, the manifest is written.
 
-Every step may be done again: what a shard will be is noted before it is given its name. So a kill loses nothing, and the
-next process to call this goes on.
+Every step may be done again: what a shard will be is noted before it is given its name. So a kill loses nothing, and
+the next process to call this goes on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Near duplicates: images whose perceptual hashes differ in at most `bits` of their 64 bits.
 
-Two such hashes agree in at least one of bits + 1 bands, as their differences cannot lie in all; and in at least two of
-bits + 2. So for each band, or where there are many hashes for each two bands, they are grouped by their value there, and
+Two such hashes agree in at least one of bits + 1 bands, as their differences cannot lie in all; and in at least two
+of bits + 2. So for each band, or for each two where there are many hashes, they are grouped by their value there, and
 only those within a group are compared.
 
 An image is dropped where it is near an earlier one that is kept. Images with one and the same hash stand or fall
@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,8 @@ def near_across(looks: Iterable[Lines], bits: int, folder: Path, together: int =
             np.stack([lines["number"], lines["number"][first]], 1)[first != np.arange(len(lines))].tofile(others)
             lines[first == np.arange(len(lines))].tofile(kept)
     dropped = _drop(_near_pairs(firsts, bits, folder, together))
-    for lines in _read(same, np.dtype(("<u8", 2)), together):
+    pairs: Iterable[NDArray[np.uint64]] = _read(same, np.dtype(("<u8", 2)), together)
+    for lines in pairs:
         # The first image of a hash may itself be dropped: then the others repeat what it repeats.
         yield Repeats(lines[:, 0], np.array([dropped.get(of, of) for of in lines[:, 1].tolist()], np.uint64))
     yield Repeats(np.array(list(dropped), np.uint64), np.array(list(dropped.values()), np.uint64))
@@ -131,7 +133,7 @@ def _value(hashes: NDArray[np.uint64], bands: Bands) -> NDArray[np.uint64]:
     return value
 
 
-def _read(path: Path, dtype: np.dtype[np.void], together: int) -> Iterator[NDArray[np.void]]:
+def _read(path: Path, dtype: np.dtype[Any], together: int) -> Iterator[NDArray[Any]]:
     begin = 0
     while len(lines := np.fromfile(path, dtype, together, offset=begin)):
         yield lines

@@ -32,9 +32,7 @@ from data_shards.workers import pack_slices
 _POLL = 0.5  # seconds between looks at what other processes do
 
 
-def pack(
-    reader: Reader, out: Path, settings: PackSettings | None = None, progress: Progress | None = None
-) -> Manifest:
+def pack(reader: Reader, out: Path, settings: PackSettings | None = None, progress: Progress | None = None) -> Manifest:
     """Pack the images of `reader` into a shard set in the directory `out`, and give its manifest.
 
     Raises `SourceError`, `OutputError` and `SampleRateError`.
@@ -57,6 +55,11 @@ def pack(
     return manifest
 
 
+def check_unchanged(reader: Reader, out: Path, settings: PackSettings) -> None:
+    """Raise `OutputError` where the shard set in `out` is not what packing `reader` would make now."""
+    _finished(out, reader, settings)
+
+
 def _finished(out: Path, reader: Reader, settings: PackSettings) -> Manifest | None:
     """The manifest in `out`, where one is there and is what this packing would make."""
     if not (out / FILE).exists():
@@ -70,7 +73,9 @@ def _finished(out: Path, reader: Reader, settings: PackSettings) -> Manifest | N
     if not changes and (changed := change(reader, source["entries"], source["listing"])):
         changes = [changed]
     if changes:
-        raise OutputError(str(out), f"holds a finished shard set, but {changes[0]}", "choose another out=, or remove it")
+        raise OutputError(
+            str(out), f"holds a finished shard set, but {changes[0]}", "choose another out=, or remove it"
+        )
     missing = [] if manifest.at else [shard.name for shard in manifest.shards if not (out / shard.name).exists()]
     if missing:
         raise OutputError(

@@ -1,14 +1,13 @@
 """The work folder of a packing that is under way, which any number of processes on any number of machines share.
 
-    packing.json      the source, its reader, and the settings: a packing is only continued by the same ones
-    list/             the lease of the process that lists; listing/ the entries, in slices
-    slices/000017/    the lease of the process that packs slice 17, its work, and done.json when it is packed
-    finish/           the lease of the process that makes a shard set of the slices
+packing.json      the source, its reader, and the settings: a packing is only continued by the same ones
+list/             the lease of the process that lists; listing/ the entries, in slices
+slices/000017/    the lease of the process that packs slice 17, its work, and done.json when it is packed
+finish/           the lease of the process that makes a shard set of the slices
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -148,9 +147,7 @@ class Packing:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def changes_of(
-    source: dict[str, Any], pack: dict[str, Any], reader: Reader, settings: PackSettings
-) -> list[str]:
+def changes_of(source: dict[str, Any], pack: dict[str, Any], reader: Reader, settings: PackSettings) -> list[str]:
     """What is different now from the source and settings that a packing had, as half sentences."""
     now = {**_describe(reader), "entries": source["entries"], "listing": source["listing"]}
     return _differences({"source": source, **pack}, {"source": now, **json.loads(json.dumps(settings.identity()))})
@@ -164,7 +161,7 @@ def _write(out: Path, reader: Reader, settings: PackSettings, seen: Callable[[in
     listing = Listing.write(reader, root / "listing", settings.images_per_slice, seen)
     Excluded.write(root / "excluded", settings.exclude, near=settings.duplicates == "near")
     source = {**_describe(reader), "entries": listing.entries, "listing": listing.hash}
-    fields = {"source": source, "pack": settings.identity(), "settings": asdict(settings)}
+    fields = {"source": source, "pack": settings.identity(), "settings": settings.plain()}
     write_durably(root / _FILE, json.dumps(fields).encode())
     sync_directory(out)
 
@@ -176,7 +173,7 @@ def _read(out: Path) -> dict[str, Any]:
 
 def _describe(reader: Reader) -> dict[str, Any]:
     """A source as plain JSON values, and the config by which another process builds its reader."""
-    config = asdict(reader.config) if dataclasses.is_dataclass(reader.config) else None
+    config = None if reader.config is None else asdict(reader.config)
     fields: dict[str, Any] = json.loads(json.dumps({**reader.describe(), "reader": config}))
     return fields
 

@@ -3,7 +3,7 @@
     {"number": 17, "source": "cat/a.jpg", "reason": "truncated", "detail": "…", "bytes": 1234, "hash": "…",
      "tar": "images-000000.tar", "member": "000000017-a"}
 
-Both only grow, so that a journal can cut them back to a length. `tar` and `member` are null where no bytes could be had.
+Both only grow, so that a journal can cut them back to a length. Without any bytes, `tar` and `member` are null.
 """
 
 from __future__ import annotations

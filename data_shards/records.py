@@ -1,7 +1,7 @@
 """What is remembered of every accepted image of a slice: 40 bytes in a file, so that a billion fit on a disk.
 
-    records   in the order of acceptance: hash, perceptual hash, number, which shard it is in, traits
-    by_hash   the same hashes and numbers, sorted: written when the slice is done, to be merged with other slices
+records   in the order of acceptance: hash, perceptual hash, number, which shard it is in, traits
+by_hash   the same hashes and numbers, sorted: written when the slice is done, to be merged with other slices
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from data_shards.manifest import Manifest
 from data_shards.perceptual import THRESHOLD
 from data_shards.treat import Treatment
 
-_NOT_IN_THE_BYTES = ("max_bad", "workers", "threads", "to")
+_NOT_IN_THE_BYTES = {"identity": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,13 @@ class PackSettings:
     """Two images look the same where at most this many of the 64 bits of their perceptual hashes differ, 0 to 7."""
     exclude: tuple[str, ...] = ()
     """Shard sets whose images are dropped here as duplicates, such as those that a model will be tested on."""
-    max_bad: float = 0.5
+    max_bad: float = field(default=0.5, metadata=_NOT_IN_THE_BYTES)
     """Stop when more than this share of the images of a slice is unusable."""
-    to: str | None = None
+    to: str | None = field(default=None, metadata=_NOT_IN_THE_BYTES)
     """URL to put the shards at, such as s3://bucket/shards; the run directory then keeps only the manifest."""
-    workers: int = 0
+    workers: int = field(default=0, metadata=_NOT_IN_THE_BYTES)
     """Processes, each with a slice of its own; 0 for one per core."""
-    threads: int = 0
+    threads: int = field(default=0, metadata=_NOT_IN_THE_BYTES)
     """Threads in each process that read and look at images; 0 for as many as pay."""
 
     def __post_init__(self) -> None:
@@ -72,10 +72,16 @@ class PackSettings:
 
     def identity(self) -> dict[str, Any]:
         """What the bytes of the shards depend on, as plain JSON values. Raises `ShardError` for `exclude`."""
-        fields = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_THE_BYTES}
-        return {**fields, "exclude": [Manifest.load(Path(directory)).root for directory in self.exclude]}
+        names = [field.name for field in fields(PackSettings) if field.metadata.get("identity", True)]
+        roots = [Manifest.load(Path(directory)).root for directory in self.exclude]
+        return {**{name: getattr(self, name) for name in names}, "exclude": roots}
 
     @classmethod
-    def of(cls, fields: dict[str, Any]) -> PackSettings:
+    def of(cls, given: dict[str, Any]) -> PackSettings:
         """Settings from the plain JSON values of their fields."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        return cls(**values)
+
+    def plain(self) -> dict[str, Any]:
+        """The fields of these settings, without those of a class that adds its own."""
+        return {field.name: getattr(self, field.name) for field in fields(PackSettings)}

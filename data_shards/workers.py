@@ -30,7 +30,7 @@ _SHOW_SECONDS = 0.3
 _LOOK_SECONDS = 5.0  # between looks at what was packed elsewhere
 
 
-class _Stopped(Exception):
+class _Stopped(Exception):  # noqa: N818  # no error
     """The parent wants an end, or is gone."""
 
 

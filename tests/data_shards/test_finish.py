@@ -17,7 +17,7 @@ from data_shards.packing import FOLDER
 from data_shards.sample import number_of
 from data_shards.stream import ShardSet
 from data_shards.verify import verify
-from tests.data_shards.pictures import Listed, contents, encode, jpeg, listed, mixed, pack_into, pixels
+from tests.data_shards.pictures import Listed, encode, jpeg, listed, mixed, pack_into, pixels
 
 
 def numbers(directory: Path) -> dict[str, list[int]]:
@@ -58,7 +58,10 @@ def test_a_shard_that_loses_a_sample_is_what_packing_without_it_gives(tmp_path: 
     assert numbers(tmp_path / "all") == {"train": [0, 1, 2, 3, 4, 5, 6, 8, 9]}
     kept = pack_into(tmp_path / "kept", Listed(rows), images_per_slice=5, duplicates="keep")
     assert kept.shards[1].samples == 5
-    with tarfile.open(tmp_path / "kept/train-000001.tar") as before, tarfile.open(tmp_path / "all/train-000001.tar") as now:
+    with (
+        tarfile.open(tmp_path / "kept/train-000001.tar") as before,
+        tarfile.open(tmp_path / "all/train-000001.tar") as now,
+    ):
         wanted = [name for name in before.getnames() if not name.startswith("000000007")]
         assert now.getnames() == wanted
         assert all(now.extractfile(n).read() == before.extractfile(n).read() for n in wanted)  # type: ignore[union-attr]
@@ -120,10 +123,3 @@ def test_slices_that_are_not_packed_cannot_be_finished(tmp_path: Path) -> None:
     manifest = pack_into(tmp_path, listed(3))
     assert finish(tmp_path) == manifest
     assert not (tmp_path / FOLDER).exists()
-
-
-def test_what_was_finished_once_is_finished_again_after_any_loss_of_names(tmp_path: Path) -> None:
-    pack_into(tmp_path / "whole", mixed(), images_per_slice=7)
-    assert contents(tmp_path / "whole") == (
-        pack_into(tmp_path / "again", mixed(), images_per_slice=7) and contents(tmp_path / "again")
-    )

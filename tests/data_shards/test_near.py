@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from data_shards import near
 from data_shards.near import LOOK, near_across
 
+_HASHES = st.integers(0, 255).map(lambda n: n * 0x0101010101010101) | st.integers(0, 7)  # many of them near others
+
 
 def by_the_rule(hashes: list[int], bits: int) -> set[int]:
     """Numbers of the images that are near an earlier one that is kept."""
@@ -75,8 +77,13 @@ def test_many_hashes_are_compared_where_two_bands_agree(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 255).map(lambda n: n * 0x0101010101010101 % (1 << 64)) | st.integers(0, 7)), st.integers(0, 7))
-def test_any_hashes_are_judged_as_by_the_rule(tmp_path_factory: pytest.TempPathFactory, hashes: list[int], bits: int) -> None:
+@given(
+    st.lists(st.integers(0, 255).map(lambda n: n * 0x0101010101010101 % (1 << 64)) | st.integers(0, 7)),
+    st.integers(0, 7),
+)
+def test_any_hashes_are_judged_as_by_the_rule(
+    tmp_path_factory: pytest.TempPathFactory, hashes: list[int], bits: int
+) -> None:
     assert set(found(hashes, bits, tmp_path_factory.mktemp("near"), 10)) == by_the_rule(hashes, bits)
 
 

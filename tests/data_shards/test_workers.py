@@ -72,9 +72,7 @@ def test_commands_that_pack_into_one_directory_share_the_work(
     assert contents(tmp_path / "out") == expected
 
 
-def test_the_others_take_over_from_one_that_is_killed(
-    source: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_the_others_take_over_from_one_that_is_killed(source: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     running = [subprocess.Popen(command(source, out)) for _ in range(2)]
     while not list(out.glob(".packing/slices/*/done.json")):
@@ -86,7 +84,9 @@ def test_the_others_take_over_from_one_that_is_killed(
 
 
 def test_a_mistake_in_a_worker_is_the_mistake_of_the_command(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM.replace("images_per_slice=25", "images_per_slice=110").replace("1.0", "0.05"))
+    (tmp_path / "program.py").write_text(
+        PROGRAM.replace("images_per_slice=25", "images_per_slice=110").replace("1.0", "0.05")
+    )
     arguments = [sys.executable, str(tmp_path / "program.py"), str(source), str(tmp_path / "out"), "2"]
     run = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True, text=True)
     assert SampleRateError.__name__ in run.stderr
