@@ -44,10 +44,9 @@ def near_across(looks: Iterable[Lines], bits: int, folder: Path, together: int =
             np.stack([lines["number"], lines["number"][first]], 1)[first != np.arange(len(lines))].tofile(others)
             lines[first == np.arange(len(lines))].tofile(kept)
     dropped = _drop(_near_pairs(firsts, bits, folder, together))
-    pairs: Iterable[NDArray[np.uint64]] = _read(same, np.dtype(("<u8", 2)), together)
-    for lines in pairs:
+    for pairs in _read(same, np.dtype(("<u8", 2)), together):
         # The first image of a hash may itself be dropped: then the others repeat what it repeats.
-        yield Repeats(lines[:, 0], np.array([dropped.get(of, of) for of in lines[:, 1].tolist()], np.uint64))
+        yield Repeats(pairs[:, 0], np.array([dropped.get(of, of) for of in pairs[:, 1].tolist()], np.uint64))
     yield Repeats(np.array(list(dropped), np.uint64), np.array(list(dropped.values()), np.uint64))
 
 

@@ -2,7 +2,7 @@
 
 - `Image.open` tries forty formats, and warns about sizes on its own; here the format is known and the size is checked.
 - On bad bytes a plug-in raises SyntaxError, struct.error, IndexError and more: all become `ImageError`.
-- Pillow warns about metadata and libtiff writes about damage to stderr. Neither is news: what cannot be decoded is
+- Pillow warns about metadata, it logs and libtiff writes about damage. None of it is news: what cannot be decoded is
   named by its reason, and what can is decoded. Warning filters belong to the process, not to a thread, so Pillow's
   two plug-ins that warn get something else to call.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import logging
 import warnings
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ PLUGINS: dict[str, Any] = {
 ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 """Pillow's modes that have a channel of transparency."""
 
-_CUT = ("premature end", "truncated", "not enough", "unexpected end", "eof", "broken data stream")
+_CUT = ("premature end", "truncated", "not enough", "unexpected end", "eof")
 _BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 
@@ -56,6 +57,7 @@ class _Unheard:
 for _plugin in (PngImagePlugin, TiffImagePlugin):
     _plugin.__dict__["warnings"] = _Unheard
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, and checked before
+logging.getLogger(TiffImagePlugin.__name__).setLevel(logging.CRITICAL)
 with contextlib.suppress(OSError, AttributeError):  # a Pillow without libtiff, or with one that cannot be reached
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
