@@ -49,9 +49,10 @@ def pack(reader: Reader, out: Path, settings: PackSettings | None = None, progre
             if all(packing.is_done(piece) for piece in range(packing.listing.slices)):
                 manifest = finish_packing(packing)
                 if manifest is not None:
-                    return manifest
+                    break
             progress.update(0, waiting_for=packing.busy() or "another process")
             time.sleep(_POLL)
+        progress.update(max(0, manifest.totals["listed"] - progress.done), waiting_for=None)
     return manifest
 
 

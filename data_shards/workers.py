@@ -121,8 +121,9 @@ class _Show:
         self.began = self.shown = time.monotonic()
         self.looked = 0.0
         self.packed = self._packed()
-        progress.total = packing.listing.entries
-        progress.start_at(self.packed)
+        if progress.total is None:
+            progress.total = packing.listing.entries
+            progress.start_at(self.packed)
 
     def __call__(self, tally: list[int], now: bool = False) -> None:
         moment = time.monotonic()
