@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from data_shards import images
 from data_shards.errors import ImageError
@@ -20,18 +20,17 @@ from data_shards.images import ImageInfo
 from data_shards.perceptual import hash_image
 from data_shards.readers.reader import Entry, Reader
 from data_shards.settings import PackSettings
-from data_shards.treat import treat
+from data_shards.treat import Treatment, treat
 
 _RUN_BYTES = 1 << 20  # what a thread takes at once
 _RUN_LENGTH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(NamedTuple):
     """An entry and what was found.
 
-    `reason` is None for a good image; then `info` and `image` are there. `image` is what is stored, `size` and `digest`
-    (sha256) are those of the bytes that were read.
+    `reason` is None for a good image; then `info` and `image` are there. `image` is what is stored, and `info` is about
+    it; `size`, `digest` (sha256) and `traits` are those of the bytes that were read, `stored` is the sha256 of `image`.
     """
 
     number: int
@@ -40,18 +39,11 @@ class Examined:
     size: int = 0
     digest: bytes = b""
     info: ImageInfo | None = None
+    stored: bytes = b""
+    traits: tuple[str, ...] = ()
     perceptual: int = 0
     reason: str | None = None
     detail: str = ""
-    recoded: bool = False
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """The sha256 of what is stored, and where it was encoded anew that of what was read."""
-        assert self.image is not None
-        if not self.recoded:
-            return {"sha256": self.digest.hex()}
-        return {"sha256": hashlib.sha256(self.image).hexdigest(), "original_sha256": self.digest.hex()}
 
 
 def examine(
@@ -59,7 +51,8 @@ def examine(
 ) -> Generator[Examined, None, None]:
     """Every entry, in order. Close the iterator to end its threads early."""
     if threads == 1:
-        return (_examine(reader, number, entry, settings) for number, entry in entries)
+        treatment = settings.treatment
+        return (_examine(reader, number, entry, settings, treatment) for number, entry in entries)
     return _examine_by(threads, reader, iter(entries), settings)
 
 
@@ -89,10 +82,13 @@ def _examine_by(
 
 
 def _examine_run(reader: Reader, run: list[tuple[int, Entry]], settings: PackSettings) -> list[Examined]:
-    return [_examine(reader, number, entry, settings) for number, entry in run]
+    treatment = settings.treatment
+    return [_examine(reader, number, entry, settings, treatment) for number, entry in run]
 
 
-def _examine(reader: Reader, number: int, entry: Entry, settings: PackSettings) -> Examined:
+def _examine(
+    reader: Reader, number: int, entry: Entry, settings: PackSettings, treatment: Treatment | None
+) -> Examined:
     try:
         image = reader.read(entry)
     except FileNotFoundError:
@@ -103,9 +99,12 @@ def _examine(reader: Reader, number: int, entry: Entry, settings: PackSettings) 
         return Examined(number, entry, reason=error.reason, detail=error.detail)
     digest, size = hashlib.sha256(image).digest(), len(image)
     try:
-        info, pixels = images.judge(image, settings.probe, settings.max_pixels)
-        look = hash_image(image, info, pixels) if settings.duplicates == "near" else 0
-        stored, info = treat(image, info, settings.treatment)
+        found, pixels = images.judge(image, settings.probe, settings.max_pixels)
+        look = hash_image(image, found, pixels) if settings.duplicates == "near" else 0
+        if treatment is None:
+            return Examined(number, entry, image, size, digest, found, digest, found.traits, look)
+        stored, info = treat(image, found, treatment)
     except ImageError as error:
         return Examined(number, entry, image, size, digest, reason=error.reason, detail=error.detail)
-    return Examined(number, entry, stored, size, digest, info, look, recoded=stored is not image)
+    name = digest if stored is image else hashlib.sha256(stored).digest()
+    return Examined(number, entry, stored, size, digest, info, name, found.traits, look)

@@ -8,7 +8,7 @@ duplicates which kinds were dropped, traits how many of the accepted images are 
 source     where the images came from, settings how they were packed
 lineage    what was done to the set since it was packed, oldest first, each with the root that it had before
 at         the URL where the shards lie, if that is not the directory of the manifest
-shards     one line each: name, split, samples, bytes, hash (sha256 of the tar), first_index
+shards     one line each: name, split, samples, bytes, hash (shard_hash.py), first_index
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FILE = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar. `hash` is its sha256; `first_index` the index of its first sample within the split."""
+    """One tar. `hash` is that of `shard_hash`; `first_index` the index of its first sample within the split."""
 
     name: str
     split: str

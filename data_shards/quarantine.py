@@ -45,8 +45,8 @@ class Quarantine:
         if examined.image is not None:
             # No extension: what the bytes are is just what is in doubt.
             member = key_for(examined.number, examined.entry.name)
-            content, _ = append([(member, examined.image)], self._images.length)
-            self._images.append(content)
+            parts, _ = append([(member, examined.image)], self._images.length)
+            self._images.extend(parts)
         line = {
             "number": examined.number,
             "source": examined.entry.name,

@@ -20,6 +20,7 @@ from data_shards.images import EXTENSIONS
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _JSON = json.JSONEncoder(separators=(",", ":"))
+_quote = json.encoder.encode_basestring_ascii
 _SLUG_LENGTH = 60  # of the 100 characters a ustar name holds
 
 
@@ -43,11 +44,19 @@ class Sample:
     label: int | None
     split: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    digest: bytes | None = None
+    """sha256 of `image`, where it is known."""
 
     def members(self) -> list[tuple[str, bytes]]:
         """Name and bytes of each tar member, the image first."""
         members = [(f"{self.key}.{EXTENSIONS[self.metadata['format']]}", self.image)]
         if self.label is not None:
             members.append((f"{self.key}.cls", b"%d" % self.label))
-        members.append((f"{self.key}.json", _JSON.encode(self.metadata).encode("ascii")))
+        members.append((f"{self.key}.json", _encode(self.metadata).encode("ascii")))
         return members
+
+
+def _encode(metadata: dict[str, Any]) -> str:
+    """JSON; by hand for the common values, as an encoder costs more than everything else about a sample."""
+    values = (v if type(v) is int else _quote(v) if type(v) is str else _JSON.encode(v) for v in metadata.values())
+    return "{" + ",".join([f"{_quote(name)}:{value}" for name, value in zip(metadata, values, strict=True)]) + "}"

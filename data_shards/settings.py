@@ -64,11 +64,11 @@ class PackSettings:
             raise ValueError("workers and threads must be at least 0")
 
     @property
-    def treatment(self) -> Treatment:
-        """What is done to an image before it is stored."""
-        return Treatment(
-            max_side=self.max_side, quality=self.quality, progressive=self.progressive, animated=self.animated
-        )
+    def treatment(self) -> Treatment | None:
+        """What is done to an image before it is stored; None where all are stored as they are."""
+        names = ("max_side", "quality", "progressive", "animated")
+        asked = Treatment(**{name: getattr(self, name) for name in names})
+        return None if asked == Treatment(quality=asked.quality) else asked
 
     def identity(self) -> dict[str, Any]:
         """What the bytes of the shards depend on, as plain JSON values. Raises `ShardError` for `exclude`."""

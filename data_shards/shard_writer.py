@@ -7,13 +7,15 @@ it goes from there is not decided here.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 from data_shards.durable import AppendFile, write_durably
-from data_shards.index import samples_in, write_index
+from data_shards.index import index_line, is_image, join_index, samples_in
 from data_shards.manifest import Shard
 from data_shards.sample import Sample
-from data_shards.tar import END, Member, append, size_of
+from data_shards.shard_hash import hash_to
+from data_shards.tar import END, append, size_of
 
 
 class OpenShard:
@@ -22,19 +24,29 @@ class OpenShard:
     def __init__(self, path: Path, split: str, length: int = 0) -> None:
         self.path, self.split = path, split
         self.file = AppendFile(path, length)
-        self.samples: list[list[Member]] = samples_in(path) if length else []
         self._hash = hashlib.sha256()
+        self._index: list[bytes] = []
         if length:
+            samples = samples_in(path)
+            self._index = [index_line(members) for members in samples]
             with open(path, "rb") as written:
-                while block := written.read(1 << 20):
-                    self._hash.update(block)
+                self._hash = hash_to(written.fileno(), itertools.chain.from_iterable(samples), length)
 
-    def append(self, members: list[tuple[str, bytes]]) -> None:
-        """Add the members of one sample."""
-        content, placed = append(members, self.file.length)
-        self.samples.append(placed)
-        self.file.append(content)
-        self._hash.update(content)
+    @property
+    def samples(self) -> int:
+        """How many it has so far."""
+        return len(self._index)
+
+    def append(self, members: list[tuple[str, bytes]], digest: bytes | None = None) -> None:
+        """Add the members (name, content) of one sample. `digest` is the sha256 of the first, where it is an image."""
+        parts, placed = append(members, self.file.length)
+        self._index.append(index_line(placed))
+        self.file.extend(parts)
+        for number, (name, content) in enumerate(members):
+            if is_image(name):
+                known = digest if number == 0 else None
+                parts[3 * number + 1] = known or hashlib.sha256(content).digest()
+        self._hash.update(b"".join(parts))
 
     def finish(self, first_index: int = 0) -> Shard:
         """Close the tar, bring it to the disk and write its index beside it."""
@@ -43,8 +55,8 @@ class OpenShard:
         self.file.sync()
         self.file.close()
         size, digest = self.file.length, self._hash.hexdigest()
-        done = Shard(self.path.name, self.split, len(self.samples), size, digest, first_index)
-        write_durably(self.path.with_name(done.index_name), write_index(self.samples))
+        done = Shard(self.path.name, self.split, self.samples, size, digest, first_index)
+        write_durably(self.path.with_name(done.index_name), join_index(self._index))
         return done
 
 
@@ -69,7 +81,7 @@ class ShardWriter:
             shard = self.finish()
         if self._open is None:
             self._open = OpenShard(self.work / self.name, self.split)
-        self._open.append(members)
+        self._open.append(members, sample.digest)
         return shard
 
     def finish(self) -> Shard | None:
@@ -102,4 +114,4 @@ class ShardWriter:
     def _has_room(self, members: list[tuple[str, bytes]]) -> bool:
         assert self._open is not None
         size = self._open.file.length + size_of(members) + len(END)
-        return len(self._open.samples) < self.max_samples and size <= self.max_bytes
+        return self._open.samples < self.max_samples and size <= self.max_bytes

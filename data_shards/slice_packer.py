@@ -107,12 +107,11 @@ class _SlicePacker:
             return False
         if self.is_repeat(image):
             return False
-        assert image.info is not None
         self.counts["accepted"] += 1
         sample, writer = self.sample(image), self.writer(image.entry.split)
         shard = writer.append(sample)
         place = self.places.setdefault(writer.name, len(self.places))
-        traits = sum(_BITS[trait] for trait in image.info.traits)
+        traits = sum(_BITS[trait] for trait in image.traits)
         self.records.add(image.digest, image.perceptual, image.number, place, traits)
         if shard is None:
             return False
@@ -190,13 +189,21 @@ def sample_of(image: Examined, classes: dict[str, int]) -> Sample:
     entry, info = image.entry, image.info
     height, width = info.upright
     metadata: dict[str, Any] = dict(entry.metadata or {})
-    metadata |= {"source": entry.name, **image.hashes, "format": info.format}
+    metadata |= {"source": entry.name, "sha256": image.stored.hex(), "format": info.format}
     metadata |= {"width": width, "height": height, "split": entry.split}
+    if image.stored != image.digest:
+        metadata["original_sha256"] = image.digest.hex()
     if entry.label is not None:
         metadata["label"] = entry.label
     label = None if entry.label is None else classes[entry.label]
-    key = key_for(image.number, entry.name)
-    return Sample(key=key, image=image.image, label=label, split=entry.split, metadata=metadata)
+    return Sample(
+        key=key_for(image.number, entry.name),
+        image=image.image,
+        label=label,
+        split=entry.split,
+        metadata=metadata,
+        digest=image.stored,
+    )
 
 
 def duplicate_line(number: int, source: str, kind: str, of: int | str) -> bytes:

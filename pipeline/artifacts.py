@@ -3,7 +3,7 @@
     kind          shards | checkpoint | scores | exported
     fingerprint   what was asked for: the resolved config, the inputs' contents, the format version
     content       what came of it: one hash over the result, the same for the same result on any machine
-    files         every file with its size and sha256, to tell damage from work not done
+    files         every file with its size and hash, to tell damage from work not done
     inputs        the artifacts read, by name: path, kind, content
     figures       the numbers worth a line in a table
 

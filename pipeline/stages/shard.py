@@ -49,7 +49,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         manifest = pack(_reader(config), run.path, config, progress)
     totals = {name: float(count) for name, count in manifest.totals.items()}
     samples = {split: manifest.samples(split) for split in manifest.splits}
-    known = {shard.name: {"bytes": shard.bytes, "sha256": shard.hash} for shard in manifest.shards}
+    known = {shard.name: {"bytes": shard.bytes, "hash": shard.hash} for shard in manifest.shards}
     return Result(
         kind="shards",
         content=manifest.root,

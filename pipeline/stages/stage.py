@@ -36,7 +36,7 @@ class Result:
     content: str
     files: tuple[str, ...] = ()
     known_files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Further files, whose size and sha256 the stage knows."""
+    """Further files, whose `bytes` and hash the stage knows."""
     figures: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
