@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import struct
 from collections.abc import Callable
 
@@ -23,6 +22,7 @@ from tests.data_shards.kinds import (
     with_frame,
     with_segment,
 )
+from tests.data_shards.peak import memory_below
 from tests.data_shards.pictures import broken_jpeg, encode, jpeg, pixels
 
 
@@ -125,9 +125,13 @@ BOMBS = {
 @pytest.mark.parametrize("depth", ["header", "strict"])
 def test_a_decompression_bomb_costs_its_header(kind: str, depth: images.Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "decode", None)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert reason(BOMBS[kind], depth) == "too_many_pixels"
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 << 10
+    with memory_below(10 << 20):
+        assert reason(BOMBS[kind], depth) == "too_many_pixels"
+
+
+def test_memory_is_watched() -> None:
+    with pytest.raises(AssertionError, match="MiB more"), memory_below(10 << 20):
+        assert np.ones(40 << 20, np.uint8).any()
 
 
 @needs_turbojpeg
