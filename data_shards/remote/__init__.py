@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_shards.errors import ImageError
-from data_shards.ranges import Ranges
+from data_shards.ranges import Ranges, Sequence
 from data_shards.remote import failures
 from data_shards.remote.access import (
     HTTP,
@@ -149,7 +149,11 @@ def open_stream(url: str, *, patience: Patience | None = None) -> io.BufferedRea
     by_ranges = protocol_of(url) not in HTTP or attempt(lambda: knows_ranges(files, path), url, patience)
     if by_ranges and length is not None:
         return io.BufferedReader(Ranges(lambda offset, size: _read(url, offset, size, patience), length, url), _BLOCK)
-    return io.BufferedReader(attempt(lambda: files.open(path, "rb", block_size=0), url, patience), _BLOCK)
+    stream = attempt(lambda: files.open(path, "rb", block_size=0), url, patience)
+    once = Patience(attempts=1)
+    return io.BufferedReader(
+        Sequence(lambda size: attempt(partial(stream.read, size), url, once), stream.close), _BLOCK
+    )
 
 
 def write(url: str, content: bytes, *, patience: Patience | None = None) -> None:

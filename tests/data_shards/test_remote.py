@@ -80,14 +80,21 @@ def test_s3_is_listed_by_pages_in_the_order_of_a_walk(bucket: Any, monkeypatch: 
     for key in keys:
         bucket.put_object(Bucket="pictures", Key=key, Body=key.encode())
     monkeypatch.setattr(remote, "list_page", functools.partial(remote.list_page, most=3))
-    inside = sorted((key[2:] for key in keys if key.startswith("p/") and key[-1] != "/"), key=lambda key: key.split("/"))
+    inside = sorted(
+        (key[2:] for key in keys if key.startswith("p/") and key[-1] != "/"), key=lambda key: key.split("/")
+    )
     for prefix in ("s3://pictures/p", "s3://pictures/p/"):
         found = list(remote.listing(prefix))
         assert [name for name, _ in found] == inside
         assert [length for _, length in found] == [len(f"p/{name}".encode()) for name in inside]
     assert len(list(remote.listing("s3://pictures"))) == len(keys) - 1
     assert list(remote.listing("s3://pictures/none")) == []
-    assert [remote.is_folder(f"s3://pictures/{name}") for name in ("p", "p/a", "q", "none")] == [True, True, False, False]
+    assert [remote.is_folder(f"s3://pictures/{name}") for name in ("p", "p/a", "q", "none")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert remote.matching("s3://pictures/p/a*/1") == ["s3://pictures/p/a-b/1", "s3://pictures/p/a/1"]
 
 
@@ -208,6 +215,15 @@ def test_pauses_double_with_jitter_and_heed_the_server(
     pauses.clear()
     assert remote.read(f"{failing[1]}/busy/2/x", patience=patience)
     assert pauses == [7.0, 7.0]
+
+
+def test_a_stream_that_breaks_off_is_noticed(failing: tuple[Faulty, str]) -> None:
+    """The server knows no ranges, so nothing can be tried again once the stream has begun."""
+    with remote.open_stream(f"{failing[1]}/cut/0/x") as stream:
+        assert not stream.seekable()
+        assert stream.read() == b"/cut/0/x"
+    with remote.open_stream(f"{failing[1]}/cut/99/y") as stream, pytest.raises(ConnectionError, match="no connection"):
+        stream.read()
 
 
 def test_servers_that_are_not_there_are_unreachable() -> None:
