@@ -31,6 +31,7 @@ from data_shards.remote import failures
 from data_shards.remote.access import (
     HTTP,
     OBJECT_STORES,
+    S3,
     URL,
     knows_ranges,
     list_page,
@@ -98,7 +99,7 @@ def exists(url: str, *, patience: Patience | None = None) -> bool:
 def is_folder(url: str, *, patience: Patience | None = None) -> bool:
     """Whether there is a folder, or anything below this prefix. Raises `OSError` and `SourceError`."""
     files, path = open_files(url)
-    if protocol_of(url) == "s3":
+    if protocol_of(url) in S3:
         return bool(attempt(lambda: list_page(files, _below(path), most=1), url, patience).get("Contents"))
     return bool(attempt(lambda: files.isdir(path), url, patience))
 
@@ -117,7 +118,7 @@ def listing(url: str, *, patience: Patience | None = None) -> Iterator[Listed]:
     and `SourceError`; where there is nothing, nothing is listed.
     """
     files, path = open_files(url)
-    if protocol_of(url) == "s3":
+    if protocol_of(url) in S3:
         for name, length in sort_on_disk(_objects(files, url, _below(path), patience)):
             yield Listed(name.replace("\0", "/"), length)
     else:

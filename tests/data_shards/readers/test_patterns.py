@@ -21,7 +21,7 @@ PIECES = st.sampled_from(
 def test_braces_expand_as_in_webdataset(text: str) -> None:
     expand_urls = pytest.importorskip("webdataset.shardlists").expand_urls
     word = f"s3://bucket/{text}"
-    assert expand(word, "tar") == [url if "://" in url else url for url in expand_urls(word)]
+    assert expand(word, "tar") == expand_urls(word)
 
 
 def test_stars_match_what_is_there(tmp_path: Path) -> None:
