@@ -146,6 +146,11 @@ def _from_rows(rows: Iterable[list[tuple[str, int, int]]]) -> Index:
     return Index(*(np.ascontiguousarray(column) for column in table.T))
 
 
+def image_in(members: Iterable[Member]) -> Member | None:
+    """The member of a sample that is its image, None where there is none."""
+    return next((member for member in members if _is_image(_extension(member.name))), None)
+
+
 def _is_image(extension: str) -> bool:
     return extension.rpartition(".")[2].lower() in IMAGE_EXTENSIONS
 

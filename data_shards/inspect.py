@@ -42,7 +42,7 @@ def _split(shard_set: ShardSet) -> list[str]:
         except ImageError as error:
             formats[error.reason] += 1
             continue
-        formats[info.format + (" progressive" if info.progressive else "")] += 1
+        formats[info.format + (" progressive" if "progressive" in info.traits else "")] += 1
         heights.append(info.upright[0])
         widths.append(info.upright[1])
     lines = [f"{shard_set.split}: {shard_set.samples:,} samples in {len(shard_set.shards)} shards"]

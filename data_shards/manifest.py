@@ -4,7 +4,10 @@ format     data_shards/1
 root       one hash over all shards and classes: two sets with equal roots hold the same bytes
 classes    names of the labels; the label of a sample is a position in this list
 totals     listed = accepted + quarantined + duplicates; reasons counts why images were quarantined
+duplicates which kinds were dropped, traits how many of the accepted images are progressive, cmyk and so on
 source     where the images came from, settings how they were packed
+lineage    what was done to the set since it was packed, oldest first, each with the root that it had before
+at         the URL where the shards lie, if that is not the directory of the manifest
 shards     one line each: name, split, samples, bytes, hash (sha256 of the tar), first_index
 """
 
@@ -53,6 +56,10 @@ class Manifest:
     source: dict[str, Any]
     settings: dict[str, Any]
     reasons: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    traits: dict[str, int] = field(default_factory=dict)
+    lineage: list[dict[str, Any]] = field(default_factory=list)
+    at: str | None = None
 
     @cached_property
     def root(self) -> str:
@@ -76,19 +83,26 @@ class Manifest:
 
     def save(self, directory: Path) -> None:
         """Write `manifest.json` so that it is there completely or not at all."""
+        write_durably(directory / FILE, self.text().encode())
+
+    def text(self) -> str:
+        """The manifest as JSON, a line for each shard."""
         fields = {
             "format": FORMAT,
             "root": self.root,
             "classes": list(self.classes),
             "totals": self.totals,
             "reasons": self.reasons,
+            "duplicates": self.duplicates,
+            "traits": self.traits,
             "source": self.source,
             "settings": self.settings,
+            "lineage": self.lineage,
+            **({} if self.at is None else {"at": self.at}),
         }
         lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
         shards = ",\n".join("  " + json.dumps(dataclasses.asdict(shard)) for shard in self.shards)
-        text = "{\n" + ",\n".join(lines) + ',\n "shards": [\n' + shards + "\n ]\n}\n"
-        write_durably(directory / FILE, text.encode())
+        return "{\n" + ",\n".join(lines) + ',\n "shards": [\n' + shards + "\n ]\n}\n"
 
     @classmethod
     def load(cls, directory: Path) -> Manifest:
@@ -113,6 +127,10 @@ class Manifest:
                 source=fields["source"],
                 settings=fields["settings"],
                 reasons=fields["reasons"],
+                duplicates=fields.get("duplicates", {}),
+                traits=fields.get("traits", {}),
+                lineage=fields.get("lineage", []),
+                at=fields.get("at"),
             )
             if manifest.root == fields["root"]:
                 return manifest

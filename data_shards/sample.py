@@ -2,7 +2,7 @@
 
 A sample is a run of members that share a key and differ in extension:
 
-    000000017-tabby_cat.jpg     the encoded image, byte for byte as it was found
+    000000017-tabby_cat.jpg     the encoded image, byte for byte as it was found unless a treatment was asked for
     000000017-tabby_cat.cls     its class as a decimal number; absent where it has none
     000000017-tabby_cat.json    source, sha256, width, height, format, split, and label by name
 
@@ -27,6 +27,11 @@ def key_for(number: int, name: str) -> str:
     """The key of entry `number` of a listing; the end of its name stays readable, without dots or separators."""
     slug = _UNSAFE.sub("_", name.rpartition(".")[0] or name)[-_SLUG_LENGTH:].strip("_-")
     return f"{number:09d}-{slug}" if slug else f"{number:09d}"
+
+
+def number_of(key: str) -> int:
+    """The number that a key, or the name of a member, begins with."""
+    return int(key.partition("-")[0].partition(".")[0])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

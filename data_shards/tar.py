@@ -51,6 +51,11 @@ def append(members: list[tuple[str, bytes]], at: int) -> tuple[bytes, list[Membe
     return b"".join(parts), placed
 
 
+def size_of(members: list[tuple[str, bytes]]) -> int:
+    """The bytes that `append` makes of these files."""
+    return sum(BLOCK + len(content) + -len(content) % BLOCK for _, content in members)
+
+
 def padding(size: int) -> bytes:
     """The zeros that bring `size` bytes to whole blocks."""
     return bytes(-size % BLOCK)

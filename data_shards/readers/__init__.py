@@ -21,11 +21,11 @@ from data_shards.readers.image_folder import ImageFolder
 from data_shards.readers.image_list import ImageList
 from data_shards.readers.photographs import Photographs
 from data_shards.readers.reader import Entry, Reader
-from data_shards.readers.source_from import HOLDOUT, source_from
+from data_shards.readers.source_from import source_from
 from data_shards.readers.torchvision_dataset import TorchvisionDataset
 from data_shards.readers.webdataset_tars import WebdatasetTars
 
-__all__ = ["HOLDOUT", "Entry", "Reader", "Source", "reader_from", "source_from"]
+__all__ = ["Entry", "Reader", "Source", "reader_from", "source_from"]
 
 Source = (
     ImageFolder.Config

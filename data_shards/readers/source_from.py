@@ -18,20 +18,18 @@ from data_shards.readers.photographs import Photographs
 from data_shards.readers.torchvision_dataset import TorchvisionDataset
 from data_shards.readers.webdataset_tars import WebdatasetTars
 
-HOLDOUT = 0.2
-"""Share held out for the split "test" where a folder of classes has none."""
-
-FEW = 200
-"""As many pictures in one folder are photographs to cut tiles from; more of them are a data set."""
-
+_FEW = 200  # pictures in one folder that are photographs to cut tiles from; more are a data set of their own
 _PEEK = 200  # members by which samples of WebDataset are told from image files in a tar
 
 Words = ImageFolder.Config | ImageList.Config | Archives.Config | WebdatasetTars.Config | Photographs.Config
 """What a word can mean, beside the data sets of torchvision."""
 
 
-def source_from(text: str) -> Words | TorchvisionDataset.Config:
+def source_from(text: str, *, holdout: float = 0.0, tiles: bool = False) -> Words | TorchvisionDataset.Config:
     """The reader that fits a word on a command line. Raises `SourceError`.
+
+    `holdout` is the share of samples that goes to the split "test" where there is none. With `tiles` a folder of few
+    pictures without classes is taken for photographs to cut tiles from.
 
     "photographs"              tiles of the photographs that scikit-image brings along
     "cifar10", "imagenette"    downloaded by torchvision
@@ -40,7 +38,7 @@ def source_from(text: str) -> Words | TorchvisionDataset.Config:
     x.tar, x-{000..012}.tar.gz WebDataset tars; image files in tars where their members look like a folder's
     a folder with `train`, or with pictures in two or more folders: an image folder with classes
     a folder of tars or zips   those
-    any other folder           an image folder; where it holds few pictures, tiles cut from these photographs
+    any other folder           an image folder without classes
 
     All but the photographs may be URLs, and all files several by a pattern with braces or stars.
     """
@@ -49,7 +47,7 @@ def source_from(text: str) -> Words | TorchvisionDataset.Config:
     if text in ("cifar10", "imagenette"):
         return TorchvisionDataset.Config(dataset="cifar10" if text == "cifar10" else "imagenette")
     if remote.is_url(text):
-        return _file(text) or _url(text)
+        return _file(text) or _url(text, holdout)
     folder = os.path.expanduser(text)
     if not os.path.isdir(folder):
         source = _file(text)
@@ -62,7 +60,7 @@ def source_from(text: str) -> Words | TorchvisionDataset.Config:
             right = "give a folder of pictures, a list (.csv .txt .jsonl .parquet), a .tar, a .zip, a URL, or "
             raise SourceError(text, found, right + "photographs, cifar10 or imagenette")
         return source
-    return _folder(text, folder)
+    return _folder(text, folder, holdout, tiles)
 
 
 def _file(text: str) -> Words | None:
@@ -77,15 +75,14 @@ def _file(text: str) -> Words | None:
     return ImageList.Config(path=text) if tables.ending_of(text) else None
 
 
-def _url(url: str) -> Words:
-    splits = splits_in(url)
-    return ImageFolder.Config(path=url, holdout=HOLDOUT if len(splits) == 1 else 0.0)
+def _url(url: str, holdout: float) -> Words:
+    return ImageFolder.Config(path=url, holdout=0.0 if len(splits_in(url)) > 1 else holdout)
 
 
-def _folder(text: str, folder: str) -> Words:
+def _folder(text: str, folder: str, holdout: float, tiles: bool) -> Words:
     splits = splits_in(folder)
     if splits:
-        return ImageFolder.Config(path=text, holdout=0.0 if len(splits) > 1 else HOLDOUT)
+        return ImageFolder.Config(path=text, holdout=0.0 if len(splits) > 1 else holdout)
     classes = 0
     found: set[str] = set()
     try:
@@ -96,15 +93,19 @@ def _folder(text: str, folder: str) -> Words:
                 else:
                     found.update(ending for ending in archives.ENDINGS if entry.name.lower().endswith(ending))
                 if classes == 2:
-                    return ImageFolder.Config(path=text, holdout=HOLDOUT)
+                    return ImageFolder.Config(path=text, holdout=holdout)
     except OSError as error:
         raise unlistable(text, error) from None
     pictures = _images_in(folder)
-    count = sum(1 for _, _ in zip(range(FEW + 1), pictures, strict=False))
+    count = sum(1 for _, _ in zip(range(_FEW + 1), pictures, strict=False))
     if count == 0 and found:
         ending = next(ending for ending in archives.ENDINGS if ending in found)
-        return _file(os.path.join(text, f"*{ending}")) or Photographs.Config(path=text)
-    return ImageFolder.Config(path=text) if count > FEW else Photographs.Config(path=text)
+        archive = _file(os.path.join(text, f"*{ending}"))
+        assert archive is not None, ending
+        return archive
+    if tiles and 0 < count <= _FEW:
+        return Photographs.Config(path=text)
+    return ImageFolder.Config(path=text, holdout=holdout)
 
 
 def _images_in(folder: str) -> Iterator[str]:

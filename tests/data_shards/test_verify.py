@@ -36,7 +36,7 @@ def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
 
 def test_decoding_finds_images_that_were_bad_before_they_were_packed(tmp_path: Path) -> None:
     rows = [("a", "train", None, jpeg(1)), ("b", "train", None, broken_jpeg(2)), ("c", "train", None, jpeg(3))]
-    pack_into(tmp_path, Listed(rows), check="header")
+    pack_into(tmp_path, Listed(rows), probe="header")
     assert verify(tmp_path) == []
     (damage,) = verify(tmp_path, decode=True)
     assert damage.shard == "train-000000.tar"

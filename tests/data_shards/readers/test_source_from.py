@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from data_shards.errors import SourceError
-from data_shards.readers import HOLDOUT, source_from
+from data_shards.readers import source_from
 from data_shards.readers.archives import Archives
 from data_shards.readers.image_folder import ImageFolder
 from data_shards.readers.image_list import ImageList
 from data_shards.readers.photographs import Photographs
-from data_shards.readers.source_from import FEW
 from data_shards.readers.torchvision_dataset import TorchvisionDataset
 from data_shards.readers.webdataset_tars import WebdatasetTars
-from tests.data_shards.readers.files import tar_of, zip_of
+from tests.data_shards.readers.files import tar_of
 from tests.data_shards.readers.servers import s3
 
 
@@ -42,22 +41,24 @@ def test_folders_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     root = holding(tmp_path / "a", "train/x.jpg", "test/y.jpg")
     assert source_from(root) == ImageFolder.Config(path=root)
     root = holding(tmp_path / "b", "train/cat/x.jpg")
-    assert source_from(root) == ImageFolder.Config(path=root, holdout=HOLDOUT)
+    assert source_from(root) == ImageFolder.Config(path=root)
+    assert source_from(root, holdout=0.2) == ImageFolder.Config(path=root, holdout=0.2)
     root = holding(tmp_path / "c", "cat/x.jpg", "dog/deep/y.png")
-    assert source_from(root) == ImageFolder.Config(path=root, holdout=HOLDOUT)
+    assert source_from(root, holdout=0.1, tiles=True) == ImageFolder.Config(path=root, holdout=0.1)
     root = holding(tmp_path / "d", "x.jpg", "more/y.png")
-    assert source_from(root) == Photographs.Config(path=root)
+    assert source_from(root) == ImageFolder.Config(path=root)
+    assert source_from(root, tiles=True) == Photographs.Config(path=root)
     root = holding(tmp_path / "e", "train-000000.tar", "manifest.json")
     assert source_from(root) == WebdatasetTars.Config(path=root + "/*.tar")
     root = holding(tmp_path / "f", "a.zip", "b.zip")
     assert source_from(root) == Archives.Config(path=root + "/*.zip")
 
 
-def test_many_pictures_in_one_folder_are_no_photographs_to_cut_up(tmp_path: Path) -> None:
-    root = holding(tmp_path, *(f"{n}.jpg" for n in range(FEW)))
-    assert source_from(root) == Photographs.Config(path=root)
+def test_tiles_are_cut_from_few_pictures_only(tmp_path: Path) -> None:
+    root = holding(tmp_path, *(f"{n}.jpg" for n in range(200)))
+    assert source_from(root, tiles=True) == Photographs.Config(path=root)
     holding(tmp_path, "one_more.jpg")
-    assert source_from(root) == ImageFolder.Config(path=root)
+    assert source_from(root, tiles=True) == ImageFolder.Config(path=root)
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
@@ -78,8 +79,8 @@ def test_urls_are_told_apart_by_their_ends_or_what_lies_below(tmp_path: Path, mo
         for key in ("a/train/x.jpg", "b/train/x.jpg", "b/val/x.jpg", "c/x.jpg"):
             client.put_object(Bucket="pictures", Key=key)
         client.upload_file(tar_of(tmp_path / "x.tar", {"a/1.jpg": b""}), "pictures", "x.tar")
-        assert source_from("s3://pictures/a") == ImageFolder.Config(path="s3://pictures/a", holdout=HOLDOUT)
-        assert source_from("s3://pictures/b") == ImageFolder.Config(path="s3://pictures/b")
+        for holdout, url in ((0.2, "s3://pictures/a"), (0.0, "s3://pictures/b")):
+            assert source_from(url, holdout=0.2) == ImageFolder.Config(path=url, holdout=holdout)
         assert source_from("s3://pictures/c") == ImageFolder.Config(path="s3://pictures/c")
         assert source_from("s3://pictures/x.tar") == Archives.Config(path="s3://pictures/x.tar")
         assert source_from("s3://pictures/none.tar") == WebdatasetTars.Config(path="s3://pictures/none.tar")
@@ -92,5 +93,4 @@ def test_nonsense_is_a_sentence(tmp_path: Path) -> None:
         source_from(holding(tmp_path, "x.doc") + "/x.doc")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="holds no image file"):
-        source_from(str(tmp_path / "empty")).build()
-    assert source_from(zip_of(tmp_path / "x.zip", {}))
+        next(source_from(str(tmp_path / "empty")).build().entries())
