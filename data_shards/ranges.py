@@ -1,4 +1,4 @@
-"""A file object over anything that gives bytes by offset."""
+"""File objects over anything that gives bytes: by offset, or one after the other."""
 
 from __future__ import annotations
 
@@ -36,3 +36,23 @@ class Ranges(io.RawIOBase):
         buffer[:wanted] = block
         self._at += wanted
         return wanted
+
+
+class Sequence(io.RawIOBase):
+    """Bytes that `read(size)` gives once, from the first to the last."""
+
+    def __init__(self, read: Callable[[int], bytes], close: Callable[[], None]) -> None:
+        self._read, self._close = read, close
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._close()
+        super().close()

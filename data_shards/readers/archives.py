@@ -131,7 +131,8 @@ class Archives(Reader):
         try:
             file = self._spool.open(archive)
             with file.stream() as stream:
-                is_zip = stream.peek(2)[:2] == b"PK"
+                # a zip may begin with something else, such as the program that unpacks it
+                is_zip = stream.peek(2)[:2] == b"PK" or archive.lower().endswith(".zip")
             for name, *location in _zipped(file.stream()) if is_zip else walk(file.descriptor, file.size):
                 path = tuple(part for part in name.split("/") if part not in ("", ".", ".."))
                 if path and path[-1].lower().endswith(self._extensions) and not any(p.startswith(HIDDEN) for p in path):

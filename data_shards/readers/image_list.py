@@ -71,8 +71,7 @@ class ImageList(Reader):
         for path in self.lists:
             if ending_of(path) is None:
                 raise SourceError(path, "is no list", "give a .txt, .csv, .tsv, .jsonl or .parquet file")
-            self._columns(path)
-        head = itertools.islice(self._rows(self.lists[0]), _HEAD)
+        head = itertools.islice(self._rows(self.lists[0]), _HEAD)  # of the first only: each process does this
         self.waits = any(remote.is_url(entry.location or "") for entry in head)
 
     def entries(self) -> Iterator[Entry]:

@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_shards.errors import ImageError
-from data_shards.ranges import Ranges
+from data_shards.ranges import Ranges, Sequence
 from data_shards.remote import failures
 from data_shards.remote.access import (
     HTTP,
     OBJECT_STORES,
+    S3,
     URL,
     knows_ranges,
     list_page,
@@ -98,7 +99,7 @@ def exists(url: str, *, patience: Patience | None = None) -> bool:
 def is_folder(url: str, *, patience: Patience | None = None) -> bool:
     """Whether there is a folder, or anything below this prefix. Raises `OSError` and `SourceError`."""
     files, path = open_files(url)
-    if protocol_of(url) == "s3":
+    if protocol_of(url) in S3:
         return bool(attempt(lambda: list_page(files, _below(path), most=1), url, patience).get("Contents"))
     return bool(attempt(lambda: files.isdir(path), url, patience))
 
@@ -117,7 +118,7 @@ def listing(url: str, *, patience: Patience | None = None) -> Iterator[Listed]:
     and `SourceError`; where there is nothing, nothing is listed.
     """
     files, path = open_files(url)
-    if protocol_of(url) == "s3":
+    if protocol_of(url) in S3:
         for name, length in sort_on_disk(_objects(files, url, _below(path), patience)):
             yield Listed(name.replace("\0", "/"), length)
     else:
@@ -149,7 +150,11 @@ def open_stream(url: str, *, patience: Patience | None = None) -> io.BufferedRea
     by_ranges = protocol_of(url) not in HTTP or attempt(lambda: knows_ranges(files, path), url, patience)
     if by_ranges and length is not None:
         return io.BufferedReader(Ranges(lambda offset, size: _read(url, offset, size, patience), length, url), _BLOCK)
-    return io.BufferedReader(attempt(lambda: files.open(path, "rb", block_size=0), url, patience), _BLOCK)
+    stream = attempt(lambda: files.open(path, "rb", block_size=0), url, patience)
+    once = Patience(attempts=1)
+    return io.BufferedReader(
+        Sequence(lambda size: attempt(partial(stream.read, size), url, once), stream.close), _BLOCK
+    )
 
 
 def write(url: str, content: bytes, *, patience: Patience | None = None) -> None:

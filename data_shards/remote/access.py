@@ -15,6 +15,7 @@ OBJECT_STORES = frozenset(
 )
 """Protocols whose files appear whole or not at all, and which have no folders to make."""
 HTTP = ("http", "https")
+S3 = ("s3", "s3a")
 _SILENCE = 30.0  # seconds without a byte, where nothing else limits the time
 
 
@@ -30,7 +31,7 @@ def open_files(url: str) -> tuple[Any, str]:
         for name, ours in _defaults(protocol).items():
             options[name] = {**ours, **fsspec.config.conf.get(protocol, {}).get(name, {})}
         files = kind(**options)
-        if protocol == "s3":
+        if protocol in S3:
             files.retries = 1
         return files, kind._strip_protocol(url)
     except Exception as error:
@@ -48,7 +49,7 @@ def open_files(url: str) -> tuple[Any, str]:
 
 def _defaults(protocol: str) -> dict[str, dict[str, Any]]:
     """Options of ours, which those of the user replace."""
-    if protocol == "s3":
+    if protocol in S3:
         return {"config_kwargs": {"retries": {"max_attempts": 0}, "max_pool_connections": 64}}
     if protocol in HTTP:
         from aiohttp import ClientTimeout
@@ -67,7 +68,7 @@ def protocol_of(url: str) -> str:
 def read_all(files: Any, path: str, limit: float) -> bytes:
     """The bytes of a file, in at most `limit` seconds."""
     # s3fs otherwise asks for the size first: two requests an image
-    return _cat(files, path, limit, **({"max_concurrency": 1} if "s3" in files.protocol else {}))
+    return _cat(files, path, limit, **({"max_concurrency": 1} if files.protocol == S3 else {}))
 
 
 def read_range(files: Any, path: str, offset: int, size: int, limit: float) -> bytes:

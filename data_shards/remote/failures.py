@@ -184,6 +184,8 @@ def _names(error: BaseException) -> set[str]:
 def _status(error: BaseException) -> int | None:
     """The HTTP status: aiohttp's `status`, botocore's response, gcsfs' `code`."""
     for link in _chain(error):
+        if type(link).__module__ == "aiohttp.http_exceptions":  # of a broken answer, whose code 400 is aiohttp's own
+            continue
         response = getattr(link, "response", None)
         if isinstance(response, dict):
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
