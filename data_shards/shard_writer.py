@@ -38,7 +38,7 @@ class OpenShard:
         return len(self._index)
 
     def append(self, members: list[tuple[str, bytes]], digest: bytes | None = None) -> None:
-        """Add the members (name, content) of one sample. With `digest` only the first is an image, and that its sha256."""
+        """Add the members (name, content) of one sample. With `digest` only the first is an image, of that sha256."""
         parts, placed = append(members, self.file.length)
         self._index.append(index_line(placed))
         self.file.extend(parts)
