@@ -4,7 +4,9 @@ format     data_shards/1
 root       one hash over all shards and classes: two sets with equal roots hold the same bytes
 classes    names of the labels; the label of a sample is a position in this list
 totals     listed = accepted + quarantined + duplicates; reasons counts why images were quarantined
+duplicates which kinds were dropped, traits how many of the accepted images are progressive, cmyk and so on
 source     where the images came from, settings how they were packed
+lineage    what was done to the set since it was packed, oldest first, each with the root that it had before
 shards     one line each: name, split, samples, bytes, hash (sha256 of the tar), first_index
 """
 
@@ -53,6 +55,9 @@ class Manifest:
     source: dict[str, Any]
     settings: dict[str, Any]
     reasons: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    traits: dict[str, int] = field(default_factory=dict)
+    lineage: list[dict[str, Any]] = field(default_factory=list)
 
     @cached_property
     def root(self) -> str:
@@ -82,8 +87,11 @@ class Manifest:
             "classes": list(self.classes),
             "totals": self.totals,
             "reasons": self.reasons,
+            "duplicates": self.duplicates,
+            "traits": self.traits,
             "source": self.source,
             "settings": self.settings,
+            "lineage": self.lineage,
         }
         lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
         shards = ",\n".join("  " + json.dumps(dataclasses.asdict(shard)) for shard in self.shards)
@@ -113,6 +121,9 @@ class Manifest:
                 source=fields["source"],
                 settings=fields["settings"],
                 reasons=fields["reasons"],
+                duplicates=fields.get("duplicates", {}),
+                traits=fields.get("traits", {}),
+                lineage=fields.get("lineage", []),
             )
             if manifest.root == fields["root"]:
                 return manifest

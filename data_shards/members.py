@@ -1,0 +1,66 @@
+"""Members of a tar that share a key, back into the sample they were made of.
+
+A sample says enough about itself to be checked alone: its metadata holds the sha256 of the image, the name of its label
+and its format. So one whose image agrees is whole wherever it was found, also in a tar that is damaged elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from data_shards.images import EXTENSIONS
+from data_shards.sample import Sample
+from data_shards.tar import Member
+
+
+def restored(members: Iterable[tuple[str, bytes]], split: str, classes: Mapping[str, int]) -> Sample:
+    """The sample whose members (name, content) these are; `classes` gives the number of each label.
+
+    Needs the image and the metadata only; the other members follow from them. Raises `ValueError` with what is wrong,
+    as a half sentence.
+    """
+    found = {name.partition(".")[2]: (name, content) for name, content in members}
+    if "json" not in found:
+        raise ValueError("it has no metadata")
+    name, text = found["json"]
+    story = parse_story(text)
+    extension = EXTENSIONS.get(str(story.get("format")))
+    if extension not in found:
+        raise ValueError("it has no image")
+    image = found[extension][1]
+    if hashlib.sha256(image).hexdigest() != story.get("sha256"):
+        raise ValueError("its image is not the one of its metadata (sha256)")
+    if story.get("split") != split:
+        raise ValueError(f"it belongs to the split {story.get('split')!r}")
+    label = story.get("label")
+    if label is not None and label not in classes:
+        raise ValueError(f"its label {label!r} is none of the classes")
+    key = name.partition(".")[0]
+    return Sample(key=key, image=image, label=None if label is None else classes[label], split=split, metadata=story)
+
+
+def parse_story(text: bytes) -> dict[str, Any]:
+    """The metadata of a sample. Raises `ValueError`."""
+    try:
+        story = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("its metadata is no JSON") from None
+    if not isinstance(story, dict):
+        raise ValueError("its metadata is no mapping")
+    return story
+
+
+def by_key(members: Iterable[Member]) -> Iterator[tuple[str, list[Member]]]:
+    """Members of our own tars, those that follow one another under one key together."""
+    for key, group in groupby(members, lambda member: member.name.partition(".")[0]):
+        yield key, list(group)
+
+
+def number_in(key: str) -> int | None:
+    """The place of a sample in the listing of its source, with which its key begins."""
+    digits = key.partition("-")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() else None
