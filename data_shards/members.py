@@ -37,7 +37,7 @@ def restored(members: Iterable[tuple[str, bytes]], split: str, classes: Mapping[
     if story.get("split") != split:
         raise ValueError(f"it belongs to the split {story.get('split')!r}")
     label = story.get("label")
-    if label is not None and label not in classes:
+    if label is not None and not (isinstance(label, str) and label in classes):
         raise ValueError(f"its label {label!r} is none of the classes")
     key = name.partition(".")[0]
     return Sample(key=key, image=image, label=None if label is None else classes[label], split=split, metadata=story)

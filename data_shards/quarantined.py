@@ -139,8 +139,8 @@ def show(directory: Path, reason: str | None = None, limit: int = 20) -> Iterato
             break
         number = "-" if entry.number is None else entry.number
         size = "no bytes" if entry.bytes is None else f"{entry.bytes:,} bytes"
-        detail = f" ({_printable(entry.detail)})" if entry.detail else ""
-        yield f"{number}  {_printable(entry.source)}  {_printable(entry.reason)}{detail}  {size}"
+        detail = f" ({printable(entry.detail)})" if entry.detail else ""
+        yield f"{number}  {printable(entry.source)}  {printable(entry.reason)}{detail}  {size}"
 
 
 def export(directory: Path, folder: Path, reason: str | None = None) -> tuple[int, int]:
@@ -198,6 +198,6 @@ def _refuse(directory: Path, reason: str, counts: Iterable[str]) -> None:
     raise ShardError(str(directory), f"nothing was quarantined as {reason!r}", f"it holds {known}")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from outside on one line, without what a terminal would obey."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -85,6 +85,12 @@ class Verified:
                 self.close()
 
 
+def forget(directory: Path) -> None:
+    """Remove what a pass over a directory left: the damage it found is no more."""
+    with contextlib.suppress(OSError):
+        _place(directory).unlink()
+
+
 def stamps_of(paths: Iterable[Path]) -> Stamps:
     """Size in bytes and time of the last change in ns of each file; None for one that cannot be had."""
     stamps: Stamps = []

@@ -243,5 +243,5 @@ def test_a_repair_that_was_not_finished_is_named(tmp_path: Path) -> None:
     pack_into(tmp_path, listed(4))
     (tmp_path / ".repair").mkdir()
     (tmp_path / ".repair/manifest.json").write_text("")
-    with pytest.raises(ShardError, match="a repair that was not finished; let it go on. Next: .* repair .* --drop"):
+    with pytest.raises(ShardError, match=r"a repair that was not finished; let it go on\. Next: .* repair .* --drop"):
         verify(tmp_path)
