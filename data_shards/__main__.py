@@ -50,6 +50,7 @@ def _inspect(parsed: argparse.Namespace) -> int:
         from data_shards.page import write_page
 
         write_page(parsed.directory, parsed.html)
+        print(parsed.html)
         return 0
     print(describe(parsed.directory))
     return 0

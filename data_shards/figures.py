@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from data_shards.histogram import Histogram, draw, percent
-from data_shards.inspect import amount
 from data_shards.look import SplitLook
 from data_shards.manifest import Manifest
 from data_shards.markup import Html, join, tag
 
 FOLDED = 2000
 """Rows of a folded table."""
-_LABELS = 24  # shown before the others are folded
+_LABELS = 20  # shown before the others are folded
 
 
 def accounts(manifest: Manifest) -> Html:
@@ -57,7 +57,7 @@ def images(splits: list[SplitLook]) -> Html | None:
         ("height", [look.height for look, _ in seen], lambda value: f"{value:,.0f} px"),
         ("pixels", [look.width * look.height for look, _ in seen], _pixels),
         ("proportions, width to height", [look.width / look.height for look, _ in seen], _proportion),
-        ("bytes", [max(1, look.image.size) for look, _ in seen], amount),
+        ("bytes", [max(1, look.image.size) for look, _ in seen], _bytes),
     ]
     for number, (title, values, say) in enumerate(measures):
         caption = tag("figcaption", title)
@@ -74,15 +74,16 @@ def images(splits: list[SplitLook]) -> Html | None:
     rows = [_bar_row(name, share, percent(share)) for name, share in shares.items()]
     charts.append(tag("figure", tag("figcaption", "format"), tag("table", *rows, class_="bars")))
     looked = listed([f"{len(found.looks):,} of {found.samples:,} in {found.split}" for found in splits])
-    return join([tag("p", f"Looked at {looked}, evenly spread.", class_="soft"), tag("div", *charts, class_="charts")])
+    some = any(len(found.looks) < found.samples for found in splits)
+    said = tag("p", f"Estimated from {looked}, evenly spread.", class_="soft") if some else None
+    return join([said, tag("div", *charts, class_="charts")])
 
 
 def labels(found: SplitLook, several: bool) -> Html:
     """The labels of a split, most frequent first, the long tail folded."""
-    about = "" if found.labels_are_exact else "about "
     ordered = sorted(found.labels.items(), key=lambda item: (-item[1], item[0]))
     most = max([count for _, count in ordered], default=1)
-    rows = [_bar_row(name or "(none)", count / most, f"{about}{count:,}") for name, count in ordered[:FOLDED]]
+    rows = [_bar_row(name or "(none)", count / most, f"{count:,}") for name, count in ordered[:FOLDED]]
     parts = [tag("h3", found.split) if several else None]
     if not found.labels_are_exact:
         parts.append(tag("p", f"Estimated from {counted(len(found.looks), 'sample')}.", class_="soft"))
@@ -91,7 +92,7 @@ def labels(found: SplitLook, several: bool) -> Html:
     parts.append(tag("table", *rows[:shown], class_="bars labels"))
     if len(ordered) > shown:
         left = sum(count for _, count in ordered[shown:])
-        summary = f"{counted(len(ordered) - shown, 'more label')}, {about}{left:,} images"
+        summary = f"{counted(len(ordered) - shown, 'more label')}, {left:,} images"
         folded = tag("table", *rows[shown:], class_="bars labels")
         missing = len(ordered) - len(rows)
         beyond = tag("p", f"and {missing:,} more", class_="soft") if missing else None
@@ -110,8 +111,8 @@ def _bars(title: str, counts: Mapping[str, int], of: int | None = None) -> Html 
 
 
 def _bar_row(name: str, share: float, text: str) -> Html:
-    bar = tag("i", style=f"width:{100 * min(1.0, max(0.0, share)):.2f}%")
-    return tag("tr", tag("th", name, scope="row"), tag("td", bar, class_="bar"), tag("td", text, class_="number"))
+    bar = tag("td", tag("i", style=f"width:{100 * min(1.0, max(0.0, share)):.2f}%"), class_="bar")
+    return tag("tr", tag("th", name, scope="row", title=name), bar, tag("td", text, class_="number"))
 
 
 def _soft(share: float) -> Html | None:
@@ -119,7 +120,18 @@ def _soft(share: float) -> Html | None:
 
 
 def _pixels(value: float) -> str:
-    return f"{value / 1e6:.3g} MP" if value >= 1e5 else f"{value / 1e3:.3g} kP" if value >= 1e3 else f"{value:.0f} px"
+    return _scaled(value, ("", "k", "M", "G"))
+
+
+def _bytes(value: float) -> str:
+    return _scaled(value, (" B", " kB", " MB", " GB"))
+
+
+def _scaled(value: float, units: Sequence[str]) -> str:
+    """Two digits at least, and no more than are needed."""
+    power = min(max(0, math.floor(math.log10(value) + 1e-9) // 3), len(units) - 1)
+    scaled = value / 1000**power
+    return f"{scaled:.0f}{units[power]}" if scaled >= 9.95 else f"{scaled:.2g}{units[power]}"
 
 
 def _proportion(value: float) -> str:

@@ -58,7 +58,7 @@ def _sections(directory: Path, manifest: Manifest, splits: list[SplitLook], titl
         _header(directory, manifest, splits, title),
         _section("Accounts", accounts(manifest)),
         _section("Images", images(splits)),
-        _section("Labels", join(labels(found, len(splits) > 1) for found in splits) if manifest.classes else None),
+        _section("Labels", _labels(manifest, splits)),
         _section("Samples", samples(directory, splits)),
         _section("Quarantine", _quarantine(directory, manifest)),
         _section("Where it comes from", _lineage(manifest)),
@@ -87,6 +87,11 @@ def _header(directory: Path, manifest: Manifest, splits: list[SplitLook], title:
     return tag("header", tag("h1", title), tag("p", lead, class_="lead"), *notices)
 
 
+def _labels(manifest: Manifest, splits: list[SplitLook]) -> Html | None:
+    tables = [labels(found, len(splits) > 1) for found in splits if found.labels]
+    return tag("div", *tables, class_="columns wide") if manifest.classes and tables else None
+
+
 def _quarantine(directory: Path, manifest: Manifest) -> Html | None:
     if not manifest.totals.get("quarantined"):
         return None
@@ -99,14 +104,11 @@ def _quarantine(directory: Path, manifest: Manifest) -> Html | None:
 
 
 def _lineage(manifest: Manifest) -> Html:
-    facts = [("root", tag("code", manifest.root))]
-    steps = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts]
-    for entry in manifest.lineage:
+    steps = [tag("div", tag("dt", "root"), tag("dd", tag("code", manifest.root)))]
+    for entry in reversed(manifest.lineage):
         rest = {name: value for name, value in entry.items() if name not in ("root", "done")}
         said = [tag("code", str(entry.get("done"))), " of ", tag("code", str(entry.get("root"))), tag("br")]
-        steps.append(
-            tag("div", tag("dt", "made by"), tag("dd", *said, tag("br"), tag("span", _short(rest), class_="soft")))
-        )
+        steps.append(tag("div", tag("dt", "made by"), tag("dd", *said, tag("span", _short(rest), class_="soft"))))
     folded = [
         tag("details", tag("summary", name), tag("pre", tag("code", json.dumps(value, indent=2, ensure_ascii=False))))
         for name, value in (("source", _bounded(manifest.source)), ("settings", _bounded(manifest.settings)))
