@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_shards.damage import Damage
 from data_shards.manifest import FILE, Manifest
-from data_shards.quarantined import FOLDER, LEDGER, Rejected, parse_line, quarantine_tar
+from data_shards.quarantined import FOLDER, LEDGER, parse_line, quarantine_tar
 from data_shards.tar import BLOCK, END, header, padding, walk
 
 DUPLICATES = "duplicates.jsonl"
@@ -90,17 +90,11 @@ class Ledgers:
                 if counted[kind] != given.get(kind, 0):
                     yield Damage(name, f"has {counted[kind]} lines of {kind!r}, the manifest says {given.get(kind, 0)}")
 
-    def of(self, tar: str) -> Iterator[Rejected]:
-        """The entries whose bytes are in a tar."""
-        begin, end = self.ranges[tar]
-        for _, line in _lines(self.path, begin, end):
-            entry = parse_line(line)
-            if entry is not None and entry.tar == tar:
-                yield entry
 
-
-def quarantine_reasons(directory: Path, tar: str, entries: Iterator[Rejected]) -> list[str]:
-    """What is wrong with a tar of rejected images, whose lines in the ledger are `entries`, in its order."""
+def quarantine_reasons(directory: Path, tar: str, begin: int, end: int) -> list[str]:
+    """What is wrong with a tar of rejected images, of which the ledger speaks between these bytes, in its order."""
+    lines = (parse_line(line) for _, line in _lines(directory / FOLDER / LEDGER, begin, end))
+    entries = (entry for entry in lines if entry is not None and entry.tar == tar)
     path = quarantine_tar(directory, tar)
     if path is None:
         return ["is no name of a tar"]

@@ -1,28 +1,34 @@
 """Is a shard set what its manifest says: every tar is hashed and parsed again, on request every image decoded.
 
-- Each file is read once, by several threads: hashing, reading and decoding release the interpreter lock.
+- Each file is read once, by several processes; by threads where there is little to read. Hashing releases the
+  interpreter lock, but of small images the lock is most of the work: two threads were slower than one.
 - What was read is noted (`verified.py`), so that an interrupted pass goes on with the files that are left.
 - The books are checked as well (`accounts.py`): totals, ledgers, and files that do not belong there.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from data_shards.accounts import Ledgers, manifest_damages, quarantine_reasons, strays
 from data_shards.damage import Damage, reasons_in
-from data_shards.errors import ShardError
+from data_shards.errors import ShardError, UserError
 from data_shards.examine import cores
-from data_shards.manifest import FILE, Manifest
+from data_shards.manifest import FILE, Manifest, Shard
 from data_shards.progress import Progress
 from data_shards.quarantined import FOLDER, LEDGER, quarantine_tar
 from data_shards.verified import Stamps, Verified, stamps_of
 
+_MANY_BYTES = 500_000_000  # worth starting processes for
 REPAIR = ".repair"  # the work folder of a repair; with a manifest in it, files are being moved out of it
 
 
@@ -32,6 +38,7 @@ class _Task(NamedTuple):
     name: str
     paths: list[Path]
     images: int
+    bytes: int
     read: Callable[[], list[str]]
 
 
@@ -50,7 +57,7 @@ def verify(directory: Path, decode: bool = False, progress: Progress | None = No
     ledgers = Ledgers(directory)
     damages = [*manifest_damages(manifest), *ledgers.against(manifest)]
     damages += strays(directory, manifest, {tar.removeprefix(f"{FOLDER}/") for tar in ledgers.ranges})
-    tasks = [*_shard_tasks(directory, manifest, decode), *_quarantine_tasks(directory, ledgers)]
+    tasks = list(_tasks(directory, manifest, ledgers, decode))
     progress.total = sum(task.images for task in tasks)
     verified = Verified(directory, manifest.root, again=again)
     try:
@@ -61,26 +68,27 @@ def verify(directory: Path, decode: bool = False, progress: Progress | None = No
     return damages
 
 
-def _shard_tasks(directory: Path, manifest: Manifest, decode: bool) -> list[_Task]:
-    classes = {name: number for number, name in enumerate(manifest.classes)}
-    return [
-        _Task(
-            shard.name,
-            [directory / shard.name, directory / shard.index_name],
-            shard.samples,
-            partial(reasons_in, directory, shard, classes, decode),
-        )
-        for shard in manifest.shards
-    ]
+def _tasks(directory: Path, manifest: Manifest, ledgers: Ledgers, decode: bool) -> Iterator[_Task]:
+    for shard in manifest.shards:
+        paths = [directory / shard.name, directory / shard.index_name]
+        read = partial(_shard_reasons, directory, manifest.root, shard, decode)
+        yield _Task(shard.name, paths, shard.samples, shard.bytes, read)
+    ledger = directory / FOLDER / LEDGER
+    for tar, (begin, end) in ledgers.ranges.items():
+        path = quarantine_tar(directory, tar) or ledger
+        size = path.stat().st_size if path.exists() else 0
+        read = partial(quarantine_reasons, directory, tar, begin, end)
+        yield _Task(f"{FOLDER}/{tar.removeprefix(FOLDER + '/')}", [path, ledger], 0, size, read)
 
 
-def _quarantine_tasks(directory: Path, ledgers: Ledgers) -> list[_Task]:
-    tasks = []
-    for tar in ledgers.ranges:
-        path = quarantine_tar(directory, tar) or directory / FOLDER / LEDGER
-        read = partial(lambda tar: quarantine_reasons(directory, tar, ledgers.of(tar)), tar)
-        tasks.append(_Task(f"{FOLDER}/{tar.removeprefix(FOLDER + '/')}", [path, directory / FOLDER / LEDGER], 0, read))
-    return tasks
+def _shard_reasons(directory: Path, root: str, shard: Shard, decode: bool) -> list[str]:
+    return reasons_in(directory, shard, _classes(directory, root), decode)
+
+
+@lru_cache(maxsize=1)
+def _classes(directory: Path, root: str) -> dict[str, int]:
+    """The numbers of the labels, once in each process instead of along with each shard."""
+    return {name: number for number, name in enumerate(Manifest.load(directory).classes)}
 
 
 def _run(tasks: list[_Task], decode: bool, verified: Verified, progress: Progress, found: int) -> list[Damage]:
@@ -96,21 +104,44 @@ def _run(tasks: list[_Task], decode: bool, verified: Verified, progress: Progres
             known[task.name] = reasons
     progress.start_at(sum(task.images for task in tasks if task.name in known))
     began, read = time.monotonic(), 0
-    with ThreadPoolExecutor(cores(), thread_name_prefix="verify") as pool:
+    with _pool(sum(task.bytes for task in left)) as pool:
         try:
             for task, (stamps, reasons) in zip(left, pool.map(_read, left), strict=True):
                 verified.note(task.name, stamps, decode, reasons)
                 known[task.name] = reasons
                 found += len(reasons)
-                read += stamps[0][0] if stamps[0] else 0
+                read += task.bytes
                 rate = read / 1e6 / max(time.monotonic() - began, 1e-9)
                 progress.update(task.images, damages=found, **{"MB/s": round(rate)})
+        except BrokenExecutor:
+            right = "free some memory and repeat the command, it goes on where it stopped"
+            raise UserError("verify", "one of its processes was killed", right) from None
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
     for task in tasks:
         damages += [Damage(task.name, reason) for reason in known[task.name]]
     return damages
+
+
+def _pool(size: int) -> Executor:
+    """Workers for so many bytes."""
+    if size < _MANY_BYTES:
+        return ThreadPoolExecutor(cores(), thread_name_prefix="verify")
+    return ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"), _begin)
+
+
+def _begin() -> None:
+    """Begin a worker: Ctrl-C ends it at once and silently, and it does not outlive the process that began it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _read(task: _Task) -> tuple[Stamps, list[str]]:

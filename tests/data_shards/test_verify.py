@@ -6,6 +6,9 @@ import json
 import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 
 from data_shards import verify as module
 from data_shards.damage import Damage
-from data_shards.errors import ShardError
+from data_shards.errors import ShardError, UserError
 from data_shards.manifest import Manifest
 from data_shards.verified import FILE
 from data_shards.verify import verify
@@ -232,6 +235,49 @@ def test_a_read_only_set_is_remembered_in_the_cache_of_the_user(
     (tmp_path / "cache/data_shards").rmdir()
     (tmp_path / "cache/data_shards").write_text("in the way")
     assert len(read_by(tmp_path / "set")[0]) == 2, "without any place to write it is only not remembered"
+
+
+def test_processes_find_what_threads_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack_whole(tmp_path, mixed(), samples_per_shard=4)
+    (tmp_path / "train-000001.tar").write_bytes(b"")
+    (tmp_path / "train-000002.idx").unlink()
+    (tmp_path / "quarantine/images-000000.tar").write_bytes(b"")
+    by_threads = verify(tmp_path)
+    monkeypatch.setattr(module, "_MANY_BYTES", 0)
+    assert verify(tmp_path) == by_threads
+    assert len(by_threads) == 3
+
+
+def test_a_process_that_is_killed_is_a_sentence_and_the_pass_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_whole(tmp_path, mixed(), samples_per_shard=4)
+    monkeypatch.setattr(module, "_MANY_BYTES", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_read", killed)
+        with pytest.raises(UserError, match="one of its processes was killed; free some memory and repeat"):
+            verify(tmp_path)
+    assert verify(tmp_path) == []
+
+
+def test_no_worker_outlives_the_process_that_began_it() -> None:
+    code = (
+        "import os, time; from data_shards.verify import _pool\n"
+        "if __name__ == '__main__':\n"
+        "    pool = _pool(1 << 40)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(60)"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) != process.pid
+        process.kill()
+        assert process.communicate(timeout=30)[0] == "", "the pipe ends with the last process that holds it"
+
+
+def killed(task: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_without_a_manifest_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
