@@ -20,7 +20,7 @@ from data_shards import quarantined
 from data_shards.errors import UserError
 from data_shards.inspect import describe
 from data_shards.progress import Progress
-from data_shards.repair import Repaired, repair
+from data_shards.repair.repair import Repaired, repair
 from data_shards.replay import replay
 from data_shards.stream import ShardSet
 from data_shards.verify import verify
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inspect(parsed: argparse.Namespace) -> int:
     if parsed.html is not None:
-        from data_shards.page import write_page
+        from data_shards.page.document import write_page
 
         write_page(parsed.directory, parsed.html)
         print(parsed.html)

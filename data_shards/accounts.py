@@ -70,7 +70,7 @@ class Ledgers:
                 self.damages.append(Damage(f"{FOLDER}/{LEDGER}", f"the line at byte {at} is damaged"))
                 continue
             self.reasons[entry.reason] += 1
-            if entry.tar is not None:
+            if entry.tar is not None and entry.member is not None:
                 begin, _ = self.ranges.get(entry.tar, (at, at))
                 self.ranges[entry.tar] = (begin, at + len(line))
         for at, line in _lines(directory / DUPLICATES):
@@ -94,7 +94,7 @@ class Ledgers:
 def quarantine_reasons(directory: Path, tar: str, begin: int, end: int) -> list[str]:
     """What is wrong with a tar of rejected images, of which the ledger speaks between these bytes, in its order."""
     lines = (parse_line(line) for _, line in _lines(directory / FOLDER / LEDGER, begin, end))
-    entries = (entry for entry in lines if entry is not None and entry.tar == tar)
+    entries = (entry for entry in lines if entry is not None and entry.tar == tar and entry.member)
     path = quarantine_tar(directory, tar)
     if path is None:
         return ["is no name of a tar"]

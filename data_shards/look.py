@@ -16,8 +16,7 @@ import numpy as np
 from data_shards.errors import ShardError
 from data_shards.index import samples_in
 from data_shards.manifest import Manifest, Shard
-from data_shards.members import parse_story
-from data_shards.salvage import in_index
+from data_shards.members import in_index, parse_story
 from data_shards.stream import ShardSet
 from data_shards.tar import Member
 
@@ -128,7 +127,7 @@ def _count_labels(directory: Path, manifest: Manifest, found: SplitLook) -> None
             found.labels_are_exact = True
             return
     for label, count in Counter(look.label or "" for look in found.looks).items():
-        found.labels[label] = round(count * found.weight)
+        found.labels[label] = round(float(f"{count * found.weight:.2g}"))  # no digit that is not known
 
 
 def _spread(length: int, count: int) -> list[int]:

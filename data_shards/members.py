@@ -10,11 +10,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from data_shards.images import EXTENSIONS
+from data_shards.index import VERSION
+from data_shards.manifest import Shard
 from data_shards.sample import Sample
-from data_shards.tar import Member
+from data_shards.tar import BLOCK, END, Member
 
 
 def restored(members: Iterable[tuple[str, bytes]], split: str, classes: Mapping[str, int]) -> Sample:
@@ -58,6 +61,24 @@ def by_key(members: Iterable[Member]) -> Iterator[tuple[str, list[Member]]]:
     """Members of our own tars, those that follow one another under one key together."""
     for key, group in groupby(members, lambda member: member.name.partition(".")[0]):
         yield key, list(group)
+
+
+def in_index(path: Path, shard: Shard) -> list[tuple[str, list[Member]]] | None:
+    """Key and members of each sample in an index; None where it is not one of a tar like this shard."""
+    try:
+        head, *lines = path.read_bytes().decode("ascii").splitlines()
+        rows = [line.split(" ") for line in lines]
+        samples = [[Member(r[n + 3], int(r[n + 1]), int(r[n + 2])) for n in range(0, len(r), 4)] for r in rows]
+    except (OSError, ValueError, IndexError):
+        return None
+    at = 0
+    for member in (member for members in samples for member in members):
+        if member.offset != at + BLOCK or member.size < 0:
+            return None
+        at = member.offset + member.size + -member.size % BLOCK
+    keyed = [(key, group) for members in samples for key, group in by_key(members)]
+    whole = head == f"{VERSION.decode()} {shard.samples}" and at + len(END) == shard.bytes
+    return keyed if whole and len({key for key, _ in keyed}) == len(rows) == shard.samples else None
 
 
 def number_in(key: str) -> int | None:

@@ -15,7 +15,7 @@ from data_shards.durable import AppendFile, move_durably, sync_directory, write_
 from data_shards.errors import ShardError
 from data_shards.manifest import FILE, Manifest, Shard
 from data_shards.quarantined import FOLDER, LEDGER, Rejected, line_of
-from data_shards.rebuild import Lost, Staged
+from data_shards.repair.rebuild import Lost, Staged
 
 REASON = "lost"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from data_shards.look import SplitLook, read_image, spread
 from data_shards.manifest import Manifest
-from data_shards.markup import Html, join, tag
+from data_shards.page.markup import Html, join, tag
+from data_shards.page.thumbnails import HEIGHT, Thumbnail, remains, thumbnail
 from data_shards.quarantined import Originals, Rejected, rejected
-from data_shards.thumbnails import HEIGHT, Thumbnail, remains, thumbnail
 
 _SAMPLES, _REJECTS = 36, 24  # pictures of all splits, and of the quarantine
 _PER_REASON = 8

@@ -21,16 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_shards.damage import Damage, reasons_in
-from data_shards.drop import Replaced, drop_lost, publish
 from data_shards.durable import move_durably, write_durably
 from data_shards.errors import OutputError, SourceError
 from data_shards.index import samples_in, write_index
 from data_shards.manifest import FILE, Manifest, Shard
-from data_shards.origin import Origin, Wanted
 from data_shards.progress import Progress
-from data_shards.ranges import runs, without_ledgers
-from data_shards.rebuild import Lost, Plan, Staged, Trust, rebuild
-from data_shards.salvage import salvage
+from data_shards.repair.drop import Replaced, drop_lost, publish
+from data_shards.repair.origin import Origin, Wanted
+from data_shards.repair.ranges import runs, without_ledgers
+from data_shards.repair.rebuild import Lost, Plan, Staged, Trust, rebuild
+from data_shards.repair.salvage import salvage
 from data_shards.verified import forget
 from data_shards.verify import REPAIR, verify
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from data_shards.__main__ import main
-from data_shards.page import page
+from data_shards.page.document import page
 from tests.data_shards.pictures import Listed, broken_jpeg, contents, encode, jpeg, listed, mixed, pixels
 from tests.data_shards.shard_sets import pack_whole
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from data_shards.thumbnails import HEIGHT, Thumbnail, remains, thumbnail
+from data_shards.page.thumbnails import HEIGHT, Thumbnail, remains, thumbnail
 from tests.data_shards.pictures import broken_jpeg, encode, jpeg, pixels
 
 

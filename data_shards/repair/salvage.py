@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_shards.index import VERSION
 from data_shards.manifest import Shard
-from data_shards.members import by_key, parse_story, restored
+from data_shards.members import by_key, in_index, parse_story, restored
 from data_shards.sample import Sample
-from data_shards.tar import BLOCK, END, Member, header, name_in
+from data_shards.tar import BLOCK, Member, header, name_in
 
 _CHUNK = 1 << 20
 _MAGIC, _MAGIC_AT = b"ustar", 257  # where it stands in a header
@@ -63,24 +62,6 @@ def salvage(directory: Path, shard: Shard, classes: Mapping[str, int]) -> Salvag
 def read_whole(descriptor: int, members: list[Member], split: str, classes: Mapping[str, int]) -> Sample:
     """The sample at these places of a tar. Raises `ValueError` and `OSError` where it is damaged after all."""
     return restored(((m.name, os.pread(descriptor, m.size, m.offset)) for m in members), split, classes)
-
-
-def in_index(path: Path, shard: Shard) -> list[tuple[str, list[Member]]] | None:
-    """Key and members of each sample in an index; None where it is not one of a tar like this shard."""
-    try:
-        head, *lines = path.read_bytes().decode("ascii").splitlines()
-        rows = [line.split(" ") for line in lines]
-        samples = [[Member(r[n + 3], int(r[n + 1]), int(r[n + 2])) for n in range(0, len(r), 4)] for r in rows]
-    except (OSError, ValueError, IndexError):
-        return None
-    at = 0
-    for member in (member for members in samples for member in members):
-        if member.offset != at + BLOCK or member.size < 0:
-            return None
-        at = member.offset + member.size + -member.size % BLOCK
-    keyed = [(key, group) for members in samples for key, group in by_key(members)]
-    whole = head == f"{VERSION.decode()} {shard.samples}" and at + len(END) == shard.bytes
-    return keyed if whole and len({key for key, _ in keyed}) == len(rows) == shard.samples else None
 
 
 def walk_on(descriptor: int, end: int) -> Iterator[Member]:

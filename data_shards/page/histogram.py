@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from data_shards.markup import Html, tag
+from data_shards.page.markup import Html, tag
 
 SIZE = (440, 190)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4, 4, 22, 26

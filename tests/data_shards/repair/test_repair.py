@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from data_shards import durable, readers
-from data_shards import rebuild as rebuild_module
 from data_shards.durable import AppendFile
 from data_shards.errors import OutputError, ShardError, SourceError
 from data_shards.index import read_index
 from data_shards.manifest import Manifest
 from data_shards.members import number_in
-from data_shards.repair import Repaired, repair
+from data_shards.repair import rebuild as rebuild_module
+from data_shards.repair.repair import Repaired, repair
 from data_shards.stream import ShardSet
 from data_shards.verify import verify
 from tests.data_shards.pictures import Listed, broken_jpeg, contents, jpeg, listed, mixed, pack_into

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from data_shards.histogram import Histogram, draw, percent
 from data_shards.look import SplitLook
 from data_shards.manifest import Manifest
-from data_shards.markup import Html, join, tag
+from data_shards.page.histogram import Histogram, draw, percent
+from data_shards.page.markup import Html, join, tag
 
 FOLDED = 2000
 """Rows of a folded table."""

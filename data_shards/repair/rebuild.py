@@ -19,9 +19,9 @@ from data_shards.examine import cores
 from data_shards.index import write_index
 from data_shards.manifest import Shard
 from data_shards.members import number_in
-from data_shards.origin import Origin, UnavailableError
 from data_shards.readers.reader import Entry
-from data_shards.salvage import Salvaged, read_whole
+from data_shards.repair.origin import Origin, UnavailableError
+from data_shards.repair.salvage import Salvaged, read_whole
 from data_shards.sample import Sample
 from data_shards.tar import END, Member, append
 

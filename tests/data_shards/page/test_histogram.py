@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_shards.histogram import SIZE, Histogram, binned, draw, median, percent
+from data_shards.page.histogram import SIZE, Histogram, binned, draw, median, percent
 
 VALUES = st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=60)
 

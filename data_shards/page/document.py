@@ -14,12 +14,12 @@ from typing import Any
 
 from data_shards.durable import write_durably
 from data_shards.errors import OutputError, ShardError
-from data_shards.figures import FOLDED, accounts, counted, images, labels, listed
-from data_shards.gallery import rejects, samples
 from data_shards.inspect import amount
 from data_shards.look import SplitLook, look
 from data_shards.manifest import Manifest
-from data_shards.markup import Html, join, tag
+from data_shards.page.figures import FOLDED, accounts, counted, images, labels, listed
+from data_shards.page.gallery import rejects, samples
+from data_shards.page.markup import Html, join, tag
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """What a browser may do for this page: show it."""
@@ -47,7 +47,7 @@ def page(directory: Path) -> str:
         tag("meta", name="color-scheme", content="light dark"),
         tag("link", rel="icon", href="data:,"),
         tag("title", f"{title} · shards"),
-        tag("style", Html(files("data_shards").joinpath("page.css").read_text(encoding="utf-8"))),
+        tag("style", Html(files("data_shards.page").joinpath("style.css").read_text(encoding="utf-8"))),
     )
     body = tag("body", tag("main", *_sections(directory, manifest, splits, title)))
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
