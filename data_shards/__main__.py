@@ -116,7 +116,7 @@ def _quarantine(parsed: argparse.Namespace) -> int:
 
 
 def _finish(parsed: argparse.Namespace) -> int:
-    from data_shards.finish import finish  # type: ignore[import-not-found]
+    from data_shards.finish import finish
 
     finish(parsed.directory)
     return 0

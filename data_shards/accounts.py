@@ -15,10 +15,10 @@ from pathlib import Path
 
 from data_shards.damage import Damage
 from data_shards.manifest import FILE, Manifest
-from data_shards.quarantined import FOLDER, LEDGER, parse_line, quarantine_tar
+from data_shards.quarantine import FOLDER, LEDGER
+from data_shards.quarantined import parse_line, quarantine_tar
+from data_shards.slice_packer import DUPLICATES
 from data_shards.tar import BLOCK, END, header, padding, walk
-
-DUPLICATES = "duplicates.jsonl"
 
 
 def manifest_damages(manifest: Manifest) -> Iterator[Damage]:
@@ -51,8 +51,16 @@ def strays(directory: Path, manifest: Manifest, quarantine_tars: set[str]) -> It
         if not (directory / folder).is_dir():
             continue
         for name in sorted(os.listdir(directory / folder)):
-            if name.endswith((".tar", ".idx")) and not name.startswith(".") and name not in expected:
+            if not name.endswith((".tar", ".idx")) or name.startswith(".") or name in expected:
+                continue
+            if not (folder and _is_empty(directory / folder / name)):
                 yield Damage(os.path.join(folder, name), "does not belong to the set; move it away")
+
+
+def _is_empty(tar: Path) -> bool:
+    """Whether it is a tar without members: that of a slice of which no rejected image had any bytes."""
+    with open(tar, "rb") as file:
+        return file.read(len(END) + 1) == END
 
 
 class Ledgers:

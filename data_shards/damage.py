@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from data_shards import images
 from data_shards.errors import ImageError
-from data_shards.index import write_index
+from data_shards.index import is_image, write_index
 from data_shards.manifest import Shard
 from data_shards.members import number_in, restored
 from data_shards.tar import Member, walk
@@ -45,14 +45,14 @@ def reasons_in(directory: Path, shard: Shard, classes: Mapping[str, int], decode
             size = os.fstat(file.fileno()).st_size
             if size != shard.bytes:
                 return [f"has {size} bytes, the manifest says {shard.bytes}"]
-            for placed, members in _samples(file.fileno(), size, digest):
+            for placed, members, image in _samples(file.fileno(), size, digest):
                 samples.append(placed)
                 key = placed[0].name.partition(".")[0]
                 number = number_in(key)
                 if number is None or number <= previous:
                     faults.append(f"sample {key}: its number does not follow {previous}")
                 previous = previous if number is None else number
-                fault = _fault(members, shard.split, classes, decode)
+                fault = _fault(members, image, shard.split, classes, decode)
                 if fault:
                     faults.append(f"sample {key}: {fault}")
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def reasons_in(directory: Path, shard: Shard, classes: Mapping[str, int], decode
     except OSError as error:
         return [f"cannot be read ({error.strerror or error})"]
     if digest.hexdigest() != shard.hash:
-        return ["its bytes are not those that were packed (sha256)", *_shortened(faults)]
+        return ["its bytes are not those that were packed (hash)", *_shortened(faults)]
     if len(samples) != shard.samples:
         faults.append(f"holds {len(samples)} samples, the manifest says {shard.samples}")
     return _index_reasons(directory / shard.index_name, samples) + _shortened(faults)
@@ -70,35 +70,47 @@ def reasons_in(directory: Path, shard: Shard, classes: Mapping[str, int], decode
 
 def _samples(
     descriptor: int, size: int, digest: hashlib._Hash
-) -> Iterator[tuple[list[Member], list[tuple[str, bytes]]]]:
-    """Places and contents of the members of each sample, while all bytes of the tar go through `digest` in order."""
+) -> Iterator[tuple[list[Member], list[tuple[str, bytes]], bytes | None]]:
+    """Of each sample the places and contents of its members, and the sha256 of its image.
+
+    Meanwhile `digest` becomes that of the whole tar (`shard_hash.py`), so that every byte is read and hashed once.
+    """
     at, key = 0, None
     placed: list[Member] = []
     contents: list[tuple[str, bytes]] = []
+    image: bytes | None = None
     for member in walk(descriptor, size):
-        block = os.pread(descriptor, member.offset + member.size - at, at)
-        digest.update(block)
-        if len(block) < member.offset + member.size - at:
+        end = member.offset + member.size
+        block = os.pread(descriptor, end - at, at)
+        if len(block) < end - at:
             raise ValueError(f"cut off at byte {at + len(block)}")
         this = member.name.partition(".")[0]
         if this != key and placed:
-            yield placed, contents
-            placed, contents = [], []
-        key = this
+            yield placed, contents, image
+            placed, contents, image = [], [], None
+        key, content = this, block[member.offset - at :]
+        if is_image(member.name):
+            digest.update(block[: member.offset - at])
+            image = hashlib.sha256(content).digest()
+            digest.update(image)
+        else:
+            digest.update(block)
         placed.append(member)
-        contents.append((member.name, block[member.offset - at :]))
-        at = member.offset + member.size
+        contents.append((member.name, content))
+        at = end
     if placed:
-        yield placed, contents
+        yield placed, contents, image
     while block := os.pread(descriptor, _BLOCK, at):
         digest.update(block)
         at += len(block)
 
 
-def _fault(members: list[tuple[str, bytes]], split: str, classes: Mapping[str, int], decode: bool) -> str | None:
-    """What is wrong with a sample."""
+def _fault(
+    members: list[tuple[str, bytes]], image: bytes | None, split: str, classes: Mapping[str, int], decode: bool
+) -> str | None:
+    """What is wrong with a sample; `image` is the sha256 of its image."""
     try:
-        sample = restored(members, split, classes)
+        sample = restored(members, split, classes, image)
         if sample.members() != members:
             return "its members are not those of its metadata"
         if decode:

@@ -34,7 +34,8 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-_BUFFER = 1 << 20
+_TOGETHER = 1 << 20  # bytes that are written at once
+_PARTS = 512  # and parts: the system takes 1024
 
 
 class AppendFile:
@@ -45,22 +46,45 @@ class AppendFile:
         self.path = path
         if length and path.stat().st_size < length:
             raise OSError(errno.EIO, f"has fewer than the {length} bytes that the journal knows", str(path))
-        self._file = open(path, "r+b" if length else "wb", _BUFFER)  # noqa: SIM115  # closed by close()
+        self._file = open(path, "r+b" if length else "wb", 0)  # noqa: SIM115  # closed by close()
         self._file.truncate(length)
         self._file.seek(length)
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self.length = length
 
     def append(self, content: bytes) -> None:
         """Add bytes at the end; they are safe only after `sync`."""
-        self._file.write(content)
-        self.length += len(content)
+        self.extend([content])
+
+    def extend(self, parts: list[bytes]) -> None:
+        """Add the bytes of all parts, which are not joined: large ones are never copied."""
+        size = sum(map(len, parts))
+        self._waiting += parts
+        self._waiting_bytes += size
+        self.length += size
+        if self._waiting_bytes >= _TOGETHER or len(self._waiting) >= _PARTS:
+            self._write()
 
     def sync(self) -> None:
         """Bring the file to the disk."""
-        self._file.flush()
+        self._write()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file. A full disk is no error here: what was not synced is not counted on."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+    def _write(self) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        while waiting:
+            batch = waiting[: 2 * _PARTS]
+            written = os.writev(self._file.fileno(), batch)
+            done = 0
+            while done < len(batch) and written >= len(batch[done]):
+                written -= len(batch[done])
+                done += 1
+            del waiting[:done]
+            if written:  # a signal, or a file system that takes less at once
+                waiting[0] = waiting[0][written:]

@@ -42,11 +42,18 @@ class Index:
 
 def write_index(samples: list[list[Member]]) -> bytes:
     """The text of an index of samples, each the members that share a key."""
-    lines = [b"%s %d\n" % (VERSION, len(samples))]
-    for members in samples:
-        fields = (f"{_extension(m.name)} {m.offset} {m.size} {m.name}" for m in members)
-        lines.append(" ".join(fields).encode("utf-8", "surrogateescape") + b"\n")
-    return b"".join(lines)
+    return join_index([index_line(members) for members in samples])
+
+
+def index_line(members: list[Member]) -> bytes:
+    """The line of an index for one sample."""
+    fields = [f"{_extension(m.name)} {m.offset} {m.size} {m.name}" for m in members]
+    return " ".join(fields).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def join_index(lines: list[bytes]) -> bytes:
+    """The text of an index of these lines."""
+    return b"%s %d\n" % (VERSION, len(lines)) + b"".join(lines)
 
 
 def samples_in(tar: Path) -> list[list[Member]]:
@@ -144,6 +151,16 @@ def _from_rows(rows: Iterable[list[tuple[str, int, int]]]) -> Index:
             found.append(image + label)
     table = np.array(found, np.int64).reshape(-1, 4)
     return Index(*(np.ascontiguousarray(column) for column in table.T))
+
+
+def image_in(members: Iterable[Member]) -> Member | None:
+    """The member of a sample that is its image, None where there is none."""
+    return next((member for member in members if is_image(member.name)), None)
+
+
+def is_image(name: str) -> bool:
+    """Whether a member is an image, by the end of its name."""
+    return _is_image(_extension(name))
 
 
 def _is_image(extension: str) -> bool:

@@ -7,7 +7,8 @@ totals     listed = accepted + quarantined + duplicates; reasons counts why imag
 duplicates which kinds were dropped, traits how many of the accepted images are progressive, cmyk and so on
 source     where the images came from, settings how they were packed
 lineage    what was done to the set since it was packed, oldest first, each with the root that it had before
-shards     one line each: name, split, samples, bytes, hash (sha256 of the tar), first_index
+at         the URL where the shards lie, if that is not the directory of the manifest
+shards     one line each: name, split, samples, bytes, hash (shard_hash.py), first_index
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FILE = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar. `hash` is its sha256; `first_index` the index of its first sample within the split."""
+    """One tar. `hash` is that of `shard_hash`; `first_index` the index of its first sample within the split."""
 
     name: str
     split: str
@@ -58,6 +59,7 @@ class Manifest:
     duplicates: dict[str, int] = field(default_factory=dict)
     traits: dict[str, int] = field(default_factory=dict)
     lineage: list[dict[str, Any]] = field(default_factory=list)
+    at: str | None = None
 
     @cached_property
     def root(self) -> str:
@@ -81,6 +83,10 @@ class Manifest:
 
     def save(self, directory: Path) -> None:
         """Write `manifest.json` so that it is there completely or not at all."""
+        write_durably(directory / FILE, self.text().encode())
+
+    def text(self) -> str:
+        """The manifest as JSON, a line for each shard."""
         fields = {
             "format": FORMAT,
             "root": self.root,
@@ -92,11 +98,11 @@ class Manifest:
             "source": self.source,
             "settings": self.settings,
             "lineage": self.lineage,
+            **({} if self.at is None else {"at": self.at}),
         }
         lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
         shards = ",\n".join("  " + json.dumps(dataclasses.asdict(shard)) for shard in self.shards)
-        text = "{\n" + ",\n".join(lines) + ',\n "shards": [\n' + shards + "\n ]\n}\n"
-        write_durably(directory / FILE, text.encode())
+        return "{\n" + ",\n".join(lines) + ',\n "shards": [\n' + shards + "\n ]\n}\n"
 
     @classmethod
     def load(cls, directory: Path) -> Manifest:
@@ -124,6 +130,7 @@ class Manifest:
                 duplicates=fields.get("duplicates", {}),
                 traits=fields.get("traits", {}),
                 lineage=fields.get("lineage", []),
+                at=fields.get("at"),
             )
             if manifest.root == fields["root"]:
                 return manifest

@@ -16,15 +16,17 @@ from typing import Any
 from data_shards.images import EXTENSIONS
 from data_shards.index import VERSION
 from data_shards.manifest import Shard
-from data_shards.sample import Sample
+from data_shards.sample import Sample, number_of
 from data_shards.tar import BLOCK, END, Member
 
 
-def restored(members: Iterable[tuple[str, bytes]], split: str, classes: Mapping[str, int]) -> Sample:
+def restored(
+    members: Iterable[tuple[str, bytes]], split: str, classes: Mapping[str, int], digest: bytes | None = None
+) -> Sample:
     """The sample whose members (name, content) these are; `classes` gives the number of each label.
 
-    Needs the image and the metadata only; the other members follow from them. Raises `ValueError` with what is wrong,
-    as a half sentence.
+    Needs the image and the metadata only; the other members follow from them. `digest` is the sha256 of the image where
+    it is known. Raises `ValueError` with what is wrong, as a half sentence.
     """
     found = {name.partition(".")[2]: (name, content) for name, content in members}
     if "json" not in found:
@@ -35,7 +37,8 @@ def restored(members: Iterable[tuple[str, bytes]], split: str, classes: Mapping[
     if extension not in found:
         raise ValueError("it has no image")
     image = found[extension][1]
-    if hashlib.sha256(image).hexdigest() != story.get("sha256"):
+    digest = digest or hashlib.sha256(image).digest()
+    if digest.hex() != story.get("sha256"):
         raise ValueError("its image is not the one of its metadata (sha256)")
     if story.get("split") != split:
         raise ValueError(f"it belongs to the split {story.get('split')!r}")
@@ -43,7 +46,8 @@ def restored(members: Iterable[tuple[str, bytes]], split: str, classes: Mapping[
     if label is not None and not (isinstance(label, str) and label in classes):
         raise ValueError(f"its label {label!r} is none of the classes")
     key = name.partition(".")[0]
-    return Sample(key=key, image=image, label=None if label is None else classes[label], split=split, metadata=story)
+    number = None if label is None else classes[label]
+    return Sample(key=key, image=image, label=number, split=split, metadata=story, digest=digest)
 
 
 def parse_story(text: bytes) -> dict[str, Any]:
@@ -82,6 +86,8 @@ def in_index(path: Path, shard: Shard) -> list[tuple[str, list[Member]]] | None:
 
 
 def number_in(key: str) -> int | None:
-    """The place of a sample in the listing of its source, with which its key begins."""
-    digits = key.partition("-")[0]
-    return int(digits) if digits.isascii() and digits.isdigit() else None
+    """The number that a key begins with, None where it is no key of ours."""
+    try:
+        return number_of(key)
+    except ValueError:
+        return None

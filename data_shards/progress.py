@@ -14,7 +14,8 @@ _EVERY = 5.0  # seconds between plain lines
 class Progress:
     """A context manager that counts to `total` (None: unknown, may be set later) and shows the rate and the time left.
 
-    `figures` of an update stay on the line until the next ones replace them: `progress.update(256, loss=4.1)`.
+    `figures` of an update stay on the line until the next ones replace them: `progress.update(256, loss=4.1)`; one that
+    is None goes.
     """
 
     def __init__(
@@ -47,6 +48,13 @@ class Progress:
             self._bar.initial = self._bar.n = done
             self._bar.refresh()
 
+    def listed(self, count: int) -> None:
+        """Say how much there is to do, while it is still being counted."""
+        if not self.quiet and time.monotonic() - self._shown >= _EVERY:
+            self._shown = time.monotonic()
+            label = f"{self.label}: " if self.label else ""
+            print(f"{label}{count:,} {self.unit} listed", file=sys.stderr, flush=True)
+
     def __enter__(self) -> Progress:
         self._began = self._shown = time.monotonic()
         if not self.quiet and sys.stderr.isatty():
@@ -59,6 +67,7 @@ class Progress:
         """`count` more are done."""
         self.done += count
         self._figures.update(figures)
+        self._figures = {name: value for name, value in self._figures.items() if value is not None}
         if self._bar is not None:
             if figures:
                 self._bar.set_postfix_str(self._figures_text(), refresh=False)

@@ -1,34 +1,39 @@
-"""Rejected images: the originals in `quarantine/images.tar`, and a line for each in `quarantine/ledger.jsonl`.
+"""Rejected images of a slice: the originals in a tar, and a line for each in a ledger.
 
-    {"number": 17, "source": "cat/a.jpg", "reason": "truncated", "detail": "…", "bytes": 1234, "hash": "…", …}
+    {"number": 17, "source": "cat/a.jpg", "reason": "truncated", "detail": "…", "bytes": 1234, "hash": "…",
+     "tar": "images-000000.tar", "member": "000000017-a"}
 
-The tar and the ledger only grow, so that a journal can cut both back to a length.
+Both only grow, so that a journal can cut them back to a length. Without any bytes, `tar` and `member` are null.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from data_shards.durable import AppendFile, move_durably, sync_directory
+from data_shards.durable import AppendFile
 from data_shards.examine import Examined
 from data_shards.sample import key_for
 from data_shards.tar import END, append
 
 FOLDER = "quarantine"
+"""In the output directory: the tars of all slices and one ledger."""
 IMAGES, LEDGER = "images.tar", "ledger.jsonl"
+
+
+def tar_name(piece: int) -> str:
+    """The final name of the tar of a slice."""
+    return f"images-{piece:06d}.tar"
 
 
 class Quarantine:
     """Takes rejected images and counts them by reason. `lengths` are those a `sync` gave."""
 
-    def __init__(self, work: Path, out: Path, lengths: dict[str, int], reasons: dict[str, int]) -> None:
-        self.out = out / FOLDER
+    def __init__(self, work: Path, piece: int, lengths: Mapping[str, int], reasons: Mapping[str, int]) -> None:
+        self.piece = piece
         self.reasons = Counter(reasons)
-        for name in (IMAGES, LEDGER):
-            if lengths.get(name) and not (work / name).exists() and (self.out / name).exists():
-                move_durably(self.out / name, work / name)  # it was finished, but the journal did not hear of it
         self._images = AppendFile(work / IMAGES, lengths.get(IMAGES, 0))
         self._ledger = AppendFile(work / LEDGER, lengths.get(LEDGER, 0))
 
@@ -40,15 +45,16 @@ class Quarantine:
         if examined.image is not None:
             # No extension: what the bytes are is just what is in doubt.
             member = key_for(examined.number, examined.entry.name)
-            content, _ = append([(member, examined.image)], self._images.length)
-            self._images.append(content)
+            parts, _ = append([(member, examined.image)], self._images.length)
+            self._images.extend(parts)
         line = {
             "number": examined.number,
             "source": examined.entry.name,
             "reason": examined.reason,
             "detail": examined.detail,
-            "bytes": None if examined.image is None else len(examined.image),
-            "hash": examined.hash or None,
+            "bytes": None if examined.image is None else examined.size,
+            "hash": examined.digest.hex() or None,
+            "tar": None if member is None else tar_name(self.piece),
             "member": member,
         }
         self._ledger.append(json.dumps(line).encode("ascii") + b"\n")
@@ -60,16 +66,10 @@ class Quarantine:
         return {IMAGES: self._images.length, LEDGER: self._ledger.length}
 
     def finish(self) -> None:
-        """Move both files into place, where there is anything in them."""
+        """End the tar."""
         self._images.append(END)
         self.sync()
         self.close()
-        if not self.reasons:
-            return
-        self.out.mkdir(exist_ok=True)
-        for file in (self._images, self._ledger):
-            move_durably(file.path, self.out / file.path.name)
-        sync_directory(self.out.parent)
 
     def close(self) -> None:
         """Close both files."""

@@ -18,10 +18,9 @@ from typing import Any
 
 from data_shards.errors import OutputError, ShardError
 from data_shards.manifest import Manifest
+from data_shards.quarantine import FOLDER, LEDGER
 from data_shards.sample import key_for
 from data_shards.tar import Member, walk
-
-FOLDER, LEDGER = "quarantine", "ledger.jsonl"
 
 _MAGIC = (
     *((b"\xff\xd8\xff", "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif")),

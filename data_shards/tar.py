@@ -39,8 +39,11 @@ def header(name: str, size: int) -> bytes:
     return b"".join((encoded.ljust(100, b"\0"), _HEAD, digits, _TAIL[:12], b"%06o\0 " % checksum, _TAIL_AFTER_CHECKSUM))
 
 
-def append(members: list[tuple[str, bytes]], at: int) -> tuple[bytes, list[Member]]:
-    """The bytes that add these files (name, content) to a tar that has `at` bytes, and where they will lie."""
+def append(members: list[tuple[str, bytes]], at: int) -> tuple[list[bytes], list[Member]]:
+    """What adds these files (name, content) to a tar that has `at` bytes, and where they will lie.
+
+    Of each file comes its header, its content and its padding, not joined: contents are large.
+    """
     parts: list[bytes] = []
     placed: list[Member] = []
     for name, content in members:
@@ -48,12 +51,17 @@ def append(members: list[tuple[str, bytes]], at: int) -> tuple[bytes, list[Membe
         placed.append(Member(name, at + BLOCK, size))
         parts += (header(name, size), content, padding(size))
         at += BLOCK + size + -size % BLOCK
-    return b"".join(parts), placed
+    return parts, placed
+
+
+def size_of(members: list[tuple[str, bytes]]) -> int:
+    """The bytes that `append` makes of these files."""
+    return sum(BLOCK + len(content) + -len(content) % BLOCK for _, content in members)
 
 
 def padding(size: int) -> bytes:
     """The zeros that bring `size` bytes to whole blocks."""
-    return bytes(-size % BLOCK)
+    return END[: -size % BLOCK]
 
 
 def walk(file: int, end: int) -> Iterator[Member]:

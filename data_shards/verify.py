@@ -25,7 +25,8 @@ from data_shards.errors import ShardError, UserError
 from data_shards.examine import cores
 from data_shards.manifest import FILE, Manifest, Shard
 from data_shards.progress import Progress
-from data_shards.quarantined import FOLDER, LEDGER, quarantine_tar
+from data_shards.quarantine import FOLDER, LEDGER
+from data_shards.quarantined import quarantine_tar
 from data_shards.verified import Stamps, Verified, stamps_of
 
 _MANY_BYTES = 500_000_000  # worth starting processes for
@@ -53,6 +54,8 @@ def verify(directory: Path, decode: bool = False, progress: Progress | None = No
     if (directory / REPAIR / FILE).exists():
         command = f"python -m data_shards repair {directory} --drop"
         raise ShardError(str(directory), "holds a repair that was not finished", "let it go on", command)
+    if manifest.at is not None:
+        raise ShardError(str(directory), f"its shards lie at {manifest.at}", "give a directory that holds them")
     progress = progress or Progress(quiet=True)
     ledgers = Ledgers(directory)
     damages = [*manifest_damages(manifest), *ledgers.against(manifest)]

@@ -3,7 +3,7 @@
     kind          shards | checkpoint | scores | exported
     fingerprint   what was asked for: the resolved config, the inputs' contents, the format version
     content       what came of it: one hash over the result, the same for the same result on any machine
-    files         every file with its size and sha256, to tell damage from work not done
+    files         every file with its size and hash, to tell damage from work not done
     inputs        the artifacts read, by name: path, kind, content
     figures       the numbers worth a line in a table
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -113,7 +114,8 @@ def describe_files(directory: Path, names: Iterable[str]) -> dict[str, dict[str,
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a small file through a temporary name, fsync and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Process numbers do not tell apart processes of several machines.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)

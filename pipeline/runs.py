@@ -45,7 +45,8 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
             owner = _read(path / OWNER)
-            if owner is None and any(path.iterdir()):
+            # What begins with a dot may be another job's that is just entering.
+            if owner is None and any(not found.name.startswith(".") for found in path.iterdir()):
                 raise RunError(
                     str(path),
                     "is not empty and holds no run of this pipeline",

@@ -1,35 +1,47 @@
 """What a kind of input must do: list its images as a stream, and read one.
 
-Listing never reads an image and never holds the whole source in memory. Reading is done by many threads, out of order.
+Listing never reads an image and never holds the whole source in memory. Reading is done by many threads of many
+processes, out of order; each process builds the reader anew from its config.
 """
 
 from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+
+REASONS = {
+    "not_found": "the server has nothing at this URL (HTTP 404, 410)",
+    "forbidden": "the server does not let us have it (HTTP 401, 403)",
+    "timed_out": "the server did not answer in time, several times over",
+    "unreachable": "no connection to the server, or it failed several times over (HTTP 429, 5xx)",
+    "encrypted": "a member of an archive that needs a password",
+    "unpackable": "a member of an archive that does not unpack, or not to what its checksum promises",
+}
+"""Every reason an `ImageError` from `read` can carry, and what it means. A file that is not there raises `OSError`."""
 
 
 class Entry(NamedTuple):
-    """One listed image. `name` is unique in the source and appears in the metadata; `location` is the reader's own."""
+    """One listed image. `name` appears in its metadata; `location` is the reader's own.
+
+    `location` and `metadata` are plain JSON values: other processes read them from the listing. `metadata` goes into
+    the sample's `.json`.
+    """
 
     name: str
     split: str
     label: str | None
     location: Any = None
-
-
-class Survey(NamedTuple):
-    """A source in figures: entries, class names in order, and a hash of the listing by which a change is noticed."""
-
-    entries: int
-    classes: tuple[str, ...]
-    listing: str
+    metadata: dict[str, Any] | None = None
 
 
 class Reader(abc.ABC):
-    """A source of images. Built by its `Config`."""
+    """A source of images. Built by its `Config`, which it keeps as `config`."""
+
+    config: Any
+    waits: bool = False
+    """Whether reading waits for a network, so that many reads at once pay."""
 
     @abc.abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -37,7 +49,10 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def read(self, entry: Entry) -> bytes:
-        """The encoded image. Raises `OSError` or `ImageError` where it cannot be had. Safe for many threads."""
+        """The encoded image. Safe for many threads.
+
+        Raises `OSError` or `ImageError` where it cannot be had, and `SourceError` where that is true of many.
+        """
 
     @property
     @abc.abstractmethod
@@ -48,17 +63,25 @@ class Reader(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """The source as plain JSON values, for the manifest. Two sources that give other samples differ here."""
 
-    def survey(self) -> Survey:
-        """One pass over the listing."""
-        count, labels, listing = 0, set(), hashlib.sha256()
-        for entry in self.entries():
-            count += 1
-            if entry.label is not None:
-                labels.add(entry.label)
-            listing.update(f"{entry.name}\0{entry.split}\0{entry.label}\n".encode("utf-8", "surrogateescape"))
-        return Survey(count, tuple(sorted(labels, key=_natural)), listing.hexdigest())
+
+def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:
+    """Class names in their order: numbers as numbers, then the others as text."""
+    return tuple(sorted(labels, key=_natural))
+
+
+def held_out(name: str, share: float) -> bool:
+    """Whether a name belongs to the share that is moved to the split "test"; it depends on nothing else."""
+    if not share:
+        return False
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2.0**64
+
+
+def check_holdout(share: float) -> None:
+    """Raises `ValueError` for what is no share to hold out."""
+    if not 0 <= share < 1:
+        raise ValueError(f"holdout is a share from 0 to below 1, not {share}")
 
 
 def _natural(label: str) -> tuple[int, str]:
-    """Labels that are numbers sort as numbers."""
-    return (int(label), "") if label.isdecimal() and label.isascii() else (1 << 62, label)
+    return (int(label) if label.isdecimal() and label.isascii() else 1 << 62, label)

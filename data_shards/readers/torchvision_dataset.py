@@ -69,7 +69,7 @@ class TorchvisionDataset(Reader):
 
     @property
     def title(self) -> str:
-        return self.config.dataset
+        return str(self.config.dataset)
 
     def describe(self) -> dict[str, Any]:
         return asdict(self.config)

@@ -1,30 +1,35 @@
-"""Existing WebDataset tars as input: the only file that imports the webdataset library.
+"""Existing WebDataset tars as input: the only file that imports the webdataset library, for its `pipe:` notation.
 
-The tars are streamed from their beginning, twice: once to learn the classes, once to pack. A label is the `label` of
-a sample's `.json`, or its `.cls`. The split is found in the name of the tar or its folder.
+A sample is a run of members that share a key. Its headers are walked to list it, and its image is read by offset, so
+any part of the source can be packed by any process. Remote and compressed tars are first copied, unpacked, into the
+cache folder (spool.py). A label is the `label` of a sample's `.json`, or its `.cls`; what else the `.json` says goes
+on into the new shards. The split is found in the name of the tar or its folder.
 """
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import json
-import os
-import re
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from typing import Any, Literal
 
 from data_shards.errors import SourceError
 from data_shards.index import IMAGE_EXTENSIONS, LABEL_EXTENSION
+from data_shards.readers.patterns import expand, names_of, splits_of
 from data_shards.readers.reader import Entry, Reader
+from data_shards.readers.spool import CACHE, CACHE_BYTES, Spool, size_of
+from data_shards.readers.tables import plain
+from data_shards.tar import Member, walk
 
-_SPLIT = re.compile(r"(?:^|[^a-z])(train|test|val|valid|validation)(?:[^a-z]|$)")
+_JSON = "json"
+_OWN = frozenset({"source", "sha256", "original_sha256", "width", "height", "format", "split", "label"})
+"""Keys of a `.json` that are written anew."""
 
 
 class WebdatasetTars(Reader):
-    """Streams the samples of tars."""
+    """Lists and reads the samples of tars."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -32,7 +37,13 @@ class WebdatasetTars(Reader):
 
         name: Literal["webdataset"] = "webdataset"
         path: str
-        """A tar, a pattern with braces (train-{000000..000012}.tar) or with stars, or several joined by ::"""
+        """A tar, a pattern with braces (train-{000000..000012}.tar) or stars, or several joined by ::"""
+        metadata: tuple[str, ...] | None = None
+        """Keys of a sample's `.json` to keep; without it all but those that are written anew."""
+        cache: str = CACHE
+        """Folder for local copies of remote and compressed tars."""
+        cache_bytes: int = CACHE_BYTES
+        """Most bytes kept there; the copies used least recently go first."""
 
         def build(self) -> WebdatasetTars:
             """The reader. Raises `SourceError` where a tar is missing."""
@@ -40,75 +51,84 @@ class WebdatasetTars(Reader):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        from webdataset.shardlists import expand_urls  # imports torch, so not at the top
-
-        self.urls: list[str] = []
-        for pattern in expand_urls(config.path):
-            pattern = os.path.expanduser(pattern)
-            self.urls += sorted(glob.glob(pattern)) if set(pattern) & set("*?") and "://" not in pattern else [pattern]
-        missing = [url for url in self.urls if _is_local(url) and not os.path.isfile(url)]
-        if missing or not self.urls:
-            raise SourceError(
-                missing[0] if missing else config.path, "there is no such tar", "give the path of existing tars"
-            )
-        named = [_split_of(url) for url in self.urls]
-        self._validation = "test" if "test" not in named else None
-        self._splits = named
+        self.tars = expand(config.path, "tar")
+        self._spool = Spool(config.cache, config.cache_bytes, _pipe)
 
     def entries(self) -> Iterator[Entry]:
-        from webdataset.gopen import gopen
-        from webdataset.tariterators import group_by_keys, tar_file_expander
-
         empty = True
-        for url, named in zip(self.urls, self._splits, strict=True):
-            split = named if named != "val" else self._validation
+        for tar, name, split in zip(self.tars, names_of(self.tars), splits_of(self.tars), strict=True):
             if split is None:
                 continue
-            try:
-                with contextlib.closing(gopen(url)) as stream:  # its own pipeline would leave the tar open
-                    for sample in group_by_keys(tar_file_expander([{"url": url, "stream": stream}])):
-                        extension = next((e for e in sample if e.rpartition(".")[2].lower() in IMAGE_EXTENSIONS), None)
-                        if extension is None:
-                            continue
-                        empty = False
-                        name = f"{os.path.basename(url)}/{sample['__key__']}.{extension}"
-                        yield Entry(name, split, _label(sample), sample[extension])
-            except (OSError, ValueError, EOFError, tarfile.TarError) as error:
-                what = error.args[0] if error.args else type(error).__name__  # the library appends streams and names
-                raise SourceError(url, f"cannot be read as a tar ({what})", "copy it again, or leave it out") from None
+            for sample in _samples(self._members(tar)):
+                extension = next((e for e in sample if e.rpartition(".")[2] in IMAGE_EXTENSIONS), None)
+                if extension is None:
+                    continue
+                empty = False
+                image = sample[extension]
+                label, metadata = self._facts(tar, sample)
+                yield Entry(f"{name}/{image.name}", split, label, [tar, image.offset, image.size], metadata)
         if empty:
             raise SourceError(self.config.path, "holds no image", "give tars with .jpg, .png or .webp members")
 
     def read(self, entry: Entry) -> bytes:
-        image: bytes = entry.location
-        return image
+        return self._spool.read(*entry.location)
 
     @property
     def title(self) -> str:
-        return self.config.path
+        return str(self.config.path)
 
     def describe(self) -> dict[str, Any]:
-        sizes = [os.path.getsize(url) if _is_local(url) else None for url in self.urls]
-        return {**asdict(self.config), "bytes": sizes}
+        samples = {name: value for name, value in asdict(self.config).items() if not name.startswith("cache")}
+        return {**samples, "bytes": [size_of(tar) for tar in self.tars]}
+
+    def _members(self, tar: str) -> Iterator[Member]:
+        try:
+            file = self._spool.open(tar)
+            yield from walk(file.descriptor, file.size)
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise SourceError(tar, f"cannot be read as a tar ({what})", "copy it again, or leave it out") from None
+
+    def _facts(self, tar: str, sample: dict[str, Member]) -> tuple[str | None, dict[str, Any] | None]:
+        """Label and metadata of a sample."""
+        facts: Any = None
+        if _JSON in sample:
+            try:
+                facts = json.loads(self._content(tar, sample[_JSON]))
+            except (ValueError, RecursionError):  # not ours to judge; the image may be good
+                facts = None
+        facts = facts if isinstance(facts, dict) else {}
+        label = facts.get("label")
+        if label is None and LABEL_EXTENSION in sample:
+            label = self._content(tar, sample[LABEL_EXTENSION]).decode("utf-8", "replace").strip()
+        kept = [key for key in facts if key not in _OWN] if self.config.metadata is None else self.config.metadata
+        return None if label is None else str(label), {key: plain(facts.get(key)) for key in kept} or None
+
+    def _content(self, tar: str, member: Member) -> bytes:
+        return self._spool.read(tar, member.offset, member.size)
 
 
-def _is_local(url: str) -> bool:
-    return not re.match(r"(?:[a-z][a-z0-9]+:|-$)", url)
+def _samples(members: Iterable[Member]) -> Iterator[dict[str, Member]]:
+    """The samples of a tar, each its members by extension: what follows the first dot of their names."""
+    last, sample = None, dict[str, Member]()
+    for member in members:
+        folder, _, base = member.name.rpartition("/")
+        stem, _, extension = base.partition(".")
+        if not stem:  # a hidden file is no sample
+            continue
+        if (folder, stem) != last or extension.lower() in sample:
+            if sample:
+                yield sample
+            last, sample = (folder, stem), {}
+        sample[extension.lower()] = member
+    if sample:
+        yield sample
 
 
-def _split_of(url: str) -> str:
-    """train, test or val: by a word in the name of the tar, or else by the name of its folder."""
-    folder, name = os.path.split(url.lower())
-    found = _SPLIT.search(name) or _SPLIT.fullmatch(os.path.basename(folder))
-    if found is None:
-        return "train"
-    return "val" if found[1].startswith("val") else found[1]
+@contextmanager
+def _pipe(command: str) -> Iterator[BufferedReader]:
+    """The output of `pipe:command`, as WebDataset runs it."""
+    from webdataset.gopen import gopen  # imports torch, so only where it is used
 
-
-def _label(sample: dict[str, Any]) -> str | None:
-    try:
-        label = json.loads(sample["json"])["label"]
-    except (KeyError, ValueError, TypeError):
-        text = sample.get(LABEL_EXTENSION)
-        return text.decode("utf-8", "replace").strip() if text is not None else None
-    return None if label is None else str(label)
+    with closing(gopen(command)) as process:  # raises OSError where it ends with an error
+        yield process.stream

@@ -9,46 +9,35 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from data_shards.durable import AppendFile, move_durably, sync_directory, write_durably
+from data_shards.durable import AppendFile, move_durably, sync_directory
 from data_shards.errors import ShardError
 from data_shards.manifest import FILE, Manifest, Shard
-from data_shards.quarantined import FOLDER, LEDGER, Rejected, line_of
+from data_shards.quarantine import FOLDER, LEDGER
+from data_shards.quarantined import Rejected, line_of
 from data_shards.repair.rebuild import Lost, Staged
 
 REASON = "lost"
 
 
-class Replaced(NamedTuple):
-    """A shard and what takes its place."""
-
-    shard: Shard
-    staged: Staged
-
-
-def drop_lost(
-    directory: Path, work: Path, manifest: Manifest, replaced: list[Replaced], changed: list[str]
-) -> Manifest:
+def drop_lost(directory: Path, work: Path, manifest: Manifest, replaced: list[Staged], changed: list[str]) -> Manifest:
     """Put the staged shards in place of the damaged ones; what they lost moves from accepted to quarantined.
 
     A shard of which nothing is left goes; the others keep their names. `changed` names the shards that lost nothing and
     yet have other bytes now. Raises `ShardError` where nothing would be left.
     """
-    by_name = {shard.name: staged for shard, staged in replaced}
-    shards = _numbered([_changed(shard, by_name.get(shard.name)) for shard in manifest.shards])
+    by_name = {staged.shard.name: staged.shard for staged in replaced}
+    shards = _numbered([by_name.get(shard.name, shard) for shard in manifest.shards])
     if not shards:
         raise ShardError(str(directory), "nothing would be left of it", "pack the shards again")
-    lost = [entry for _, staged in replaced for entry in staged.lost]
-    entry = {"root": manifest.root, "done": "repair --drop", "lost": len(lost), "shards": [s.name for s, _ in replaced]}
+    lost = [entry for staged in replaced for entry in staged.lost]
+    entry = {"root": manifest.root, "done": "repair --drop", "lost": len(lost), "shards": list(by_name)}
     totals, reasons = dict(manifest.totals), dict(manifest.reasons)
     totals["accepted"] -= len(lost)
     totals["quarantined"] += len(lost)
     if lost:
         reasons[REASON] = reasons.get(REASON, 0) + len(lost)
         _stage_ledger(directory, work, lost)
-    for _, staged in replaced:
-        write_durably(staged.path.with_suffix(".idx"), staged.index)
     now = replace(
         manifest,
         shards=shards,
@@ -78,20 +67,12 @@ def publish(directory: Path, work: Path) -> None:
     move_durably(work / FILE, directory / FILE)
 
 
-def _changed(shard: Shard, staged: Staged | None) -> Shard | None:
-    if staged is None:
-        return shard
-    if not staged.samples:
-        return None
-    return replace(shard, samples=len(staged.samples), bytes=staged.length, hash=staged.hash)
-
-
-def _numbered(shards: list[Shard | None]) -> tuple[Shard, ...]:
-    """The shards that are left, each with the first index that follows from those before it."""
+def _numbered(shards: list[Shard]) -> tuple[Shard, ...]:
+    """The shards that have samples, each with the first index that follows from those before it."""
     ends: dict[str, int] = {}
     numbered = []
     for shard in shards:
-        if shard is not None:
+        if shard.samples:
             first = ends.get(shard.split, 0)
             numbered.append(replace(shard, first_index=first))
             ends[shard.split] = first + shard.samples

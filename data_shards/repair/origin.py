@@ -6,16 +6,19 @@ sample. Only where neither is known is its number believed. Whoever asks compare
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from data_shards import images, readers
-from data_shards.errors import ImageError, SourceError
+from data_shards import readers
+from data_shards.errors import SourceError
+from data_shards.examine import examine
+from data_shards.images import EXTENSIONS
 from data_shards.manifest import Manifest
 from data_shards.readers.reader import Entry, Reader
 from data_shards.sample import Sample, key_for
+from data_shards.settings import PackSettings
+from data_shards.slice_packer import sample_of
 
 
 class UnavailableError(Exception):
@@ -36,7 +39,6 @@ class Origin:
 
     def __init__(self, manifest: Manifest) -> None:
         self.classes = {name: number for number, name in enumerate(manifest.classes)}
-        self.settings = manifest.settings
         self.reader: Reader | None = None
         self.why: str | None = None
         config = manifest.source.get("reader")
@@ -44,9 +46,12 @@ class Origin:
             self.why = "the manifest does not say how its source is read"
             return
         try:
-            self.reader = readers.reader_from(config)  # type: ignore[attr-defined]
+            self.settings = PackSettings.of({**manifest.settings, "exclude": ()})
+            self.reader = readers.reader_from(config)
         except SourceError as error:
             self.why = f"its source is not at hand ({error.where}: {error.given})"
+        except (KeyError, TypeError, ValueError):
+            self.why = "the manifest tells of its source in the words of another version"
 
     def find(self, wanted: Wanted) -> dict[int, Entry]:
         """The entries that are wanted, by number: one pass over the listing. Raises `SourceError`."""
@@ -77,46 +82,30 @@ class Origin:
 
         Raises `UnavailableError`.
         """
-        image = self._read(entry)
-        digest = hashlib.sha256(image).hexdigest()
-        if story is not None and digest == story.get("sha256") and str(story.get("format")) in images.EXTENSIONS:
-            story, label = dict(story), story.get("label")
-        else:
-            if story is not None and digest not in (story.get("sha256"), story.get("original_sha256")):
-                raise UnavailableError("its source has other bytes now")
-            story, label = self._story(entry, image, digest), entry.label
-        if label is not None and str(label) not in self.classes:
-            raise UnavailableError(f"its source has changed: its label is {label!r} now")
-        return Sample(
-            key=key or key_for(number, entry.name),
-            image=image,
-            label=None if label is None else self.classes[str(label)],
-            split=entry.split,
-            metadata=story,
-        )
-
-    def _read(self, entry: Entry) -> bytes:
         assert self.reader is not None
         try:
-            return self.reader.read(entry)
-        except FileNotFoundError:
-            raise UnavailableError("its source has no such image any more") from None
-        except OSError as error:
-            raise UnavailableError(f"its source cannot be read ({error.strerror or error})") from None
-        except ImageError as error:
-            raise UnavailableError(f"its source has changed: the image is {error.reason}") from None
-
-    def _story(self, entry: Entry, image: bytes, digest: str) -> dict[str, Any]:
-        """The metadata that packing gives an image."""
-        depth = self.settings.get("probe", self.settings.get("check", "strict"))
-        try:
-            info = images.check(image, depth, self.settings.get("max_pixels", images.MAX_PIXELS))
-        except ImageError as error:
-            raise UnavailableError(f"its source has changed: the image is {error.reason}") from None
-        height, width = info.upright
-        story: dict[str, Any] = {"source": entry.name, "sha256": digest, "format": info.format}
-        story |= {"width": width, "height": height, "split": entry.split}
-        return story if entry.label is None else story | {"label": entry.label}
+            (found,) = examine(self.reader, [(number, entry)], self.settings, threads=1)
+        except SourceError as error:
+            raise UnavailableError(f"its source is not at hand ({error.where}: {error.given})") from None
+        if found.reason is not None:
+            detail = f" ({found.detail})" if found.detail else ""
+            raise UnavailableError(f"its source gives it no more: {found.reason}{detail}")
+        assert found.image is not None
+        if story is None:
+            if entry.label is not None and entry.label not in self.classes:
+                raise UnavailableError(f"its source has changed: its label is {entry.label!r} now")
+            sample = sample_of(found, self.classes)
+            return sample if key is None else replace(sample, key=key)
+        label = story.get("label")
+        if found.stored.hex() != story.get("sha256"):
+            raise UnavailableError("its source has other bytes now")
+        if str(story.get("format")) not in EXTENSIONS or not (label is None or str(label) in self.classes):
+            raise UnavailableError("its metadata is damaged")
+        labelled = None if label is None else self.classes[str(label)]
+        key = key or key_for(found.number, entry.name)
+        return Sample(
+            key=key, image=found.image, label=labelled, split=entry.split, metadata=story, digest=found.stored
+        )
 
 
 def _slug(key: str) -> str:

@@ -6,7 +6,6 @@ Only bytes that have the hash of the manifest are put in its place. What cannot 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_shards.durable import AppendFile
 from data_shards.examine import cores
-from data_shards.index import write_index
 from data_shards.manifest import Shard
 from data_shards.members import number_in
 from data_shards.readers.reader import Entry
 from data_shards.repair.origin import Origin, UnavailableError
 from data_shards.repair.salvage import Salvaged, read_whole
 from data_shards.sample import Sample
-from data_shards.tar import END, Member, append
+from data_shards.shard_writer import OpenShard
 
 _READS = 16  # at once from a source that waits for a network
 _AT_ONCE = 64  # samples in memory
@@ -68,44 +65,36 @@ class Plan:
 
 @dataclass
 class Staged:
-    """A shard in a file of its own: what it holds and what is missing from it."""
+    """A shard that was made anew, with its index, in `folder`; what is missing from it is `lost`."""
 
-    path: Path
-    samples: list[list[Member]] = field(default_factory=list)
+    folder: Path
+    shard: Shard
     lost: list[Lost] = field(default_factory=list)
     from_source: int = 0
-    length: int = 0
-    hash: str = ""
 
-    @property
-    def index(self) -> bytes:
-        """The text of its index."""
-        return write_index(self.samples)
+    def remove(self) -> None:
+        """Remove its files."""
+        for name in (self.shard.name, self.shard.index_name):
+            (self.folder / name).unlink(missing_ok=True)
 
 
 def rebuild(
-    plan: Plan, directory: Path, path: Path, origin: Origin, *, trust: Trust = "all", seen: Callable[[], None]
+    plan: Plan, directory: Path, folder: Path, origin: Origin, *, trust: Trust = "all", seen: Callable[[], None]
 ) -> Staged:
-    """Write a shard to `path`: each sample from the damaged tar where it is whole there, else from `origin`.
+    """Write a shard into `folder`: each sample from the damaged tar where it is whole there, else from `origin`.
 
-    Some samples at most are in memory; `seen` is called after each. Raises `OSError` where `path` cannot be written.
+    Some samples at most are in memory; `seen` is called after each. Raises `OSError` where `folder` cannot be written.
     """
-    staged = Staged(path)
-    file, digest = AppendFile(path), hashlib.sha256()
+    staged = Staged(folder, plan.shard)
+    tar = OpenShard(folder / plan.shard.name, plan.shard.split)
     try:
         for sample in _samples(plan, directory, origin, trust, staged):
             seen()
             if sample is not None:
-                content, placed = append(sample.members(), file.length)
-                staged.samples.append(placed)
-                digest.update(content)
-                file.append(content)
-        file.append(END)
-        digest.update(END)
-        file.sync()
+                tar.append(sample.members(), sample.digest)
+        staged.shard = tar.finish(plan.shard.first_index)
     finally:
-        file.close()
-    staged.length, staged.hash = file.length, digest.hexdigest()
+        tar.file.close()
     return staged
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,11 +25,12 @@ from data_shards.errors import OutputError, SourceError
 from data_shards.index import samples_in, write_index
 from data_shards.manifest import FILE, Manifest, Shard
 from data_shards.progress import Progress
-from data_shards.repair.drop import Replaced, drop_lost, publish
+from data_shards.repair.drop import drop_lost, publish
 from data_shards.repair.origin import Origin, Wanted
 from data_shards.repair.ranges import runs, without_ledgers
 from data_shards.repair.rebuild import Lost, Plan, Staged, Trust, rebuild
 from data_shards.repair.salvage import salvage
+from data_shards.shard_hash import hash_of
 from data_shards.verified import forget
 from data_shards.verify import REPAIR, verify
 
@@ -67,7 +67,7 @@ def repair(directory: Path, drop: bool = False, quiet: bool = True) -> Repaired:
         if (work / FILE).exists():
             publish(directory, work)
         for stale in work.iterdir():
-            stale.unlink()
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
         with Progress(label="verify", quiet=quiet) as progress:
             damages = verify(directory, progress=progress, again=False)
         return _Repair(directory, work, damages, quiet).run(drop)
@@ -82,7 +82,7 @@ class _Repair:
         self.origin = Origin(self.manifest)
         self.progress = Progress(quiet=True)
         self.done = Repaired()
-        self.replaced: list[Replaced] = []
+        self.replaced: list[Staged] = []
 
     def run(self, drop: bool) -> Repaired:
         """Make whole what can be, drop what cannot, or say what it is."""
@@ -90,7 +90,7 @@ class _Repair:
         plans = {}
         for shard in self.manifest.shards:
             if shard.name in named:
-                if _hash_of(self.directory / shard.name) == shard.hash:
+                if _hash_of(self.directory / shard.name, shard) == shard.hash:
                     self.index_again(shard)
                 else:
                     plans[shard.name] = Plan(shard, salvage(self.directory, shard, self.origin.classes))
@@ -154,34 +154,35 @@ class _Repair:
     def rebuild(self, plan: Plan, drop: bool) -> None:
         """Make one shard anew in the ways there are, until it has its hash; else note what is missing."""
         name = plan.shard.name
-        staged = rebuild(plan, self.directory, self.work / name, self.origin, seen=self.seen)
+        staged = rebuild(plan, self.directory, self.work, self.origin, seen=self.seen)
         if self.put(plan, staged):
             return
         at_hand = self.origin.why is None and plan.slots is not None and all(slot.entry for slot in plan.slots)
         # What the shard says about itself may be what is damaged: believe less and less of it.
         if at_hand and (self.put(plan, self.again(plan, "images")) or self.put(plan, self.again(plan, "nothing"))):
-            staged.path.unlink()
+            staged.remove()
             return
         self.done.lost += staged.lost
         if not staged.lost:
             self.done.changed.append(name)
         if drop:
-            self.replaced.append(Replaced(plan.shard, staged))
+            self.replaced.append(staged)
         else:
-            staged.path.unlink()
+            staged.remove()
 
     def again(self, plan: Plan, trust: Trust) -> Staged:
         """Another try, beside the first one."""
-        path = self.work / f"{plan.shard.name}.again"
-        return rebuild(plan, self.directory, path, self.origin, trust=trust, seen=self.seen)
+        folder = self.work / "again"
+        folder.mkdir(exist_ok=True)
+        return rebuild(plan, self.directory, folder, self.origin, trust=trust, seen=self.seen)
 
     def put(self, plan: Plan, staged: Staged) -> bool:
         """Put a tar in its place, if it has the hash that the manifest gives."""
         shard = plan.shard
-        if staged.lost or staged.hash != shard.hash:
+        if staged.lost or staged.shard.hash != shard.hash:
             return False
-        write_durably(self.directory / shard.index_name, staged.index)
-        move_durably(staged.path, self.directory / shard.name)
+        for name in (shard.index_name, shard.name):
+            move_durably(staged.folder / name, self.directory / name)
         self.done.rebuilt[shard.name] = staged.from_source
         return True
 
@@ -220,10 +221,9 @@ def _work_folder(directory: Path) -> Iterator[Path]:
         raise OutputError(str(directory), given, right) from None
 
 
-def _hash_of(path: Path) -> str | None:
-    """sha256 of a file, None where it cannot be read."""
+def _hash_of(path: Path, shard: Shard) -> str | None:
+    """The hash of a tar, None where it has another size or is damaged."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return hash_of(path) if path.stat().st_size == shard.bytes else None
+    except (OSError, ValueError):
         return None

@@ -80,18 +80,27 @@ def name_variants(cls: type, tree: Tree) -> None:
 
 def describe(cls: type) -> Iterator[Field]:
     """Every field of a config in order, dotted, with type, default and help text, as the JSON Schema has them."""
-    schema = adapter(cls).json_schema()
-    yield from _describe(schema, schema, "", "")
+    root = _json_schema(cls)
+    yield from _describe(root, root, "", "")
 
 
 def schema(cls: type) -> dict[str, Any]:
     """JSON Schema of a recipe, with `base:` allowed, for editors that complete YAML."""
-    result = adapter(cls).json_schema()
+    result = _json_schema(cls)
     result.setdefault("properties", {})["base"] = {
         "description": "Recipes merged below this one, relative to it.",
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
     }
     result.pop("required", None)
+    return result
+
+
+def _json_schema(cls: type) -> Tree:
+    """pydantic's schema; fields of a class above come after its own, with the help that they have there."""
+    result = adapter(cls).json_schema()
+    for above in filter(dataclasses.is_dataclass, cls.__mro__[1:]):
+        for name, field in adapter(above).json_schema()["properties"].items():
+            result["properties"][name] = {**result["properties"].pop(name), **field}
     return result
 
 

@@ -9,9 +9,10 @@ from typing import Annotated
 from pydantic import Field
 
 from data_shards.manifest import FILE as MANIFEST
-from data_shards.pack import Pack, pack
+from data_shards.pack import check_unchanged, pack
 from data_shards.progress import Progress
-from data_shards.readers import Source, source_from
+from data_shards.readers import Reader, Source, source_from
+from data_shards.settings import PackSettings
 from pipeline.artifacts import Artifact
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
@@ -19,17 +20,22 @@ from pipeline.stages.stage import Input, Result
 CHAIN_DATA = "source"
 """The key that a chain sets to its `data`."""
 
+SHARED = True
+"""Several jobs may run this stage in one directory: they share the work."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PackSettings):
     """Recipe of `shard`."""
 
     out: str = field(default="runs/shard", metadata={"identity": False})
     """Run directory; the shards lie in it."""
     source: str | Annotated[Source, Field(discriminator="name")]
-    """Where the images come from: a folder, a name, or one of the readers with its settings."""
-    pack: Pack.Config = field(default_factory=Pack.Config)
-    """How they are checked and packed."""
+    """Where the images come from: a folder, a list, an archive, a URL, or one of the readers with its settings."""
+    holdout: float = 0.0
+    """Share of the images to move to the split "test", where `source` is a word and has no such split."""
+    tiles: bool = False
+    """Cut tiles from the pictures where `source` is a folder of few of them without classes."""
 
 
 def inputs(config: Config) -> Mapping[str, Input]:
@@ -38,16 +44,28 @@ def inputs(config: Config) -> Mapping[str, Input]:
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
-    """Pack; a killed run goes on at the first unfinished shard."""
-    source = source_from(config.source) if isinstance(config.source, str) else config.source
+    """Pack, together with other processes where there are some; a killed run goes on where it stopped."""
     with Progress(None, unit="images", label="shard") as progress:
-        manifest = pack(source.build(), run.path, config.pack, progress)
+        manifest = pack(_reader(config), run.path, config, progress)
     totals = {name: float(count) for name, count in manifest.totals.items()}
     samples = {split: manifest.samples(split) for split in manifest.splits}
+    known = {shard.name: {"bytes": shard.bytes, "hash": shard.hash} for shard in manifest.shards}
     return Result(
         kind="shards",
         content=manifest.root,
-        files=(MANIFEST, *(shard.name for shard in manifest.shards)),
+        files=(MANIFEST,),
+        known_files=known if manifest.at is None else {},
         figures={**totals, **{f"samples_{split}": float(count) for split, count in samples.items()}},
         facts={"splits": samples, "classes": list(manifest.classes)},
     )
+
+
+def recheck(config: Config, artifact: Artifact) -> None:
+    """List the source again: raises `OutputError` where images came or went since it was packed."""
+    check_unchanged(_reader(config), artifact.path, config)
+
+
+def _reader(config: Config) -> Reader:
+    if not isinstance(config.source, str):
+        return config.source.build()
+    return source_from(config.source, holdout=config.holdout, tiles=config.tiles).build()

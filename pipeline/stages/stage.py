@@ -35,6 +35,8 @@ class Result:
     kind: str
     content: str
     files: tuple[str, ...] = ()
+    known_files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Further files, whose `bytes` and hash the stage knows."""
     figures: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,13 +73,15 @@ def execute(name: str, settings: Any) -> Artifact:
     out = Path(settings.out)
     done = _finished(out, asked)
     if done is not None:
+        if recheck := getattr(stage, "recheck", None):
+            recheck(settings, done)
         _say(f"{name}: {out} is up to date ({done.fingerprint[:12]})")
         return done
     first = distributed.is_first()
     run = Run.open(out, asked, config.dump(config.to_mapping(settings)), writes=first)
     if processes > 1 and not distributed.is_started():
         return _start_job(name, out, processes, asked)
-    with _alone(out) if first else _nothing():
+    with _alone(out) if first and not getattr(stage, "SHARED", False) else _nothing():
         started = time.perf_counter()
         try:
             result = stage.run(settings, given, run)
@@ -88,7 +92,7 @@ def execute(name: str, settings: Any) -> Artifact:
             kind=result.kind,
             fingerprint=asked,
             content=result.content,
-            files=artifacts.describe_files(out, result.files) if first else {},
+            files={**artifacts.describe_files(out, result.files), **result.known_files} if first else {},
             inputs={k: {"path": str(a.path), "kind": a.kind, "content": a.content} for k, a in given.items()},
             figures=result.figures,
             facts=result.facts,

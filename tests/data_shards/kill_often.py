@@ -12,14 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-from data_shards.pack import Pack, pack
+from data_shards.pack import pack
 from data_shards.readers.image_folder import ImageFolder
+from data_shards.settings import PackSettings
 
-CONFIG = Pack.Config(samples_per_shard=10, workers=2, max_bad=1.0)
+SETTINGS = PackSettings(samples_per_shard=10, images_per_slice=100, workers=1, threads=2, max_bad=1.0)
 
 
 def pack_once(source: Path, out: Path) -> None:
-    pack(ImageFolder.Config(path=str(source)).build(), out, CONFIG)
+    pack(ImageFolder.Config(path=str(source)).build(), out, SETTINGS)
 
 
 def main(source: Path, out: Path, kills: int, seed: int) -> int:
@@ -30,7 +31,7 @@ def main(source: Path, out: Path, kills: int, seed: int) -> int:
             pack_once(source, out)
             os._exit(0)
         if killed < kills:
-            time.sleep(moments.uniform(0, 0.06))
+            time.sleep(moments.uniform(0, 0.1))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):

@@ -15,8 +15,9 @@ from data_shards.batch import Arrays, Draw
 from data_shards.images import decode
 from data_shards.jpeg import read_header
 from data_shards.manifest import Manifest
-from data_shards.pack import Pack, pack
+from data_shards.pack import pack
 from data_shards.readers.reader import Entry, Reader
+from data_shards.settings import PackSettings
 
 
 def pixels(seed: int, height: int = 12, width: int = 10, channels: int = 3) -> np.ndarray:
@@ -44,14 +45,14 @@ class Listed(Reader):
 
     def __init__(self, images: list[tuple[str, str, str | None, bytes]]) -> None:
         self.images = images
+        self.config = None
 
     def entries(self) -> Iterator[Entry]:
-        for name, split, label, image in self.images:
-            yield Entry(name, split, label, image)
+        for number, (name, split, label, _) in enumerate(self.images):
+            yield Entry(name, split, label, number)
 
     def read(self, entry: Entry) -> bytes:
-        image: bytes = entry.location
-        return image
+        return self.images[entry.location][3]
 
     @property
     def title(self) -> str:
@@ -86,8 +87,8 @@ class Thumbnail:
 
 
 def pack_into(out: Path, reader: Reader, **settings: Any) -> Manifest:
-    """Pack with one worker unless told otherwise."""
-    return pack(reader, out, Pack.Config(**{"workers": 1, **settings}))
+    """Pack with one worker and one thread unless told otherwise."""
+    return pack(reader, out, PackSettings(**{"workers": 1, "threads": 1, **settings}))
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("holed")
     bad = {5, 6, 17, *range(30, 40)}
     rows = [(str(n), "train", str(n % 3), broken_jpeg(n) if n in bad else jpeg(n)) for n in range(40)]
-    pack_into(out, Listed(rows), samples_per_shard=10, check="header")
+    pack_into(out, Listed(rows), samples_per_shard=10, probe="header")
     return out
 
 
@@ -71,7 +71,7 @@ def test_too_many_bad_samples_raise_the_alarm(holed: Path) -> None:
 
 def test_nothing_but_bad_samples_is_an_error(tmp_path: Path) -> None:
     rows = [(str(n), "train", None, broken_jpeg(n)) for n in range(4)]
-    pack_into(tmp_path, Listed(rows), check="header")
+    pack_into(tmp_path, Listed(rows), probe="header")
     with pytest.raises(ShardError, match="nor can 32 drawn in its place"):
         load(tmp_path, 1, batch=4)
 

@@ -33,6 +33,21 @@ def test_a_whole_set_has_no_damage(tmp_path: Path) -> None:
     assert contents(tmp_path) == before, "a whole pass leaves nothing behind"
 
 
+def test_slices_each_have_their_quarantine_even_one_without_bytes(tmp_path: Path) -> None:
+    class Faulty(Listed):
+        def read(self, entry: Any) -> bytes:
+            if 10 <= entry.location < 20:
+                raise FileNotFoundError
+            return super().read(entry)
+
+    pack_whole(tmp_path, Faulty(mixed(60).images), images_per_slice=10, max_bad=1.0)
+    empty = tmp_path / "quarantine/images-000001.tar"
+    assert empty.read_bytes() == bytes(1024)
+    assert verify(tmp_path) == []
+    empty.write_bytes(bytes(1000) + b"x" + bytes(23))
+    assert [damage.shard for damage in verify(tmp_path)] == ["quarantine/images-000001.tar"]
+
+
 def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
     pack_into(tmp_path, listed(12), samples_per_shard=2)
     shard = [tmp_path / f"train-00000{n}.tar" for n in range(6)]
@@ -44,7 +59,7 @@ def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
     shard[3].with_suffix(".idx").unlink()
     shard[4].with_suffix(".idx").write_text("v1.2 0\n")
     assert verify(tmp_path) == [
-        Damage(shard[0].name, "its bytes are not those that were packed (sha256)"),
+        Damage(shard[0].name, "its bytes are not those that were packed (hash)"),
         Damage(shard[0].name, "sample 000000000-0_0: its image is not the one of its metadata (sha256)"),
         Damage(
             shard[1].name, f"has {shard[1].stat().st_size} bytes, the manifest says {shard[1].stat().st_size + 600}"
@@ -85,7 +100,7 @@ def test_no_flip_cut_growth_or_deletion_goes_unseen(tmp_path: Path) -> None:
 
 def test_decoding_finds_images_that_were_bad_before_they_were_packed(tmp_path: Path) -> None:
     rows = [("a", "train", None, jpeg(1)), ("b", "train", None, broken_jpeg(2)), ("c", "train", None, jpeg(3))]
-    pack_into(tmp_path, Listed(rows), check="header")
+    pack_into(tmp_path, Listed(rows), probe="header")
     assert verify(tmp_path) == []
     assert verify(tmp_path, decode=True) == [Damage("train-000000.tar", "sample 000000001-b: its image is truncated")]
 

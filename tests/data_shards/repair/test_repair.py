@@ -21,7 +21,8 @@ from data_shards.errors import OutputError, ShardError, SourceError
 from data_shards.index import read_index
 from data_shards.manifest import Manifest
 from data_shards.members import number_in
-from data_shards.repair import rebuild as rebuild_module
+from data_shards.readers.image_folder import ImageFolder
+from data_shards.readers.image_list import ImageList
 from data_shards.repair.repair import Repaired, repair
 from data_shards.stream import ShardSet
 from data_shards.verify import verify
@@ -374,11 +375,11 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_lost(
     before = contents(whole)
     (whole / "train-000001.tar").unlink()
 
-    def full(self: AppendFile, content: bytes) -> None:
+    def full(self: AppendFile, parts: list[bytes]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rebuild_module.AppendFile, "append", full)
+        patch.setattr(AppendFile, "extend", full)
         with pytest.raises(OutputError, match="no space is left on its disk; free some and repeat the command"):
             repair(whole)
     assert repair(whole).whole
@@ -400,6 +401,43 @@ def test_two_repairs_at_once_are_kept_apart(whole: Path, source: Source) -> None
 
 
 def test_an_image_that_was_packed_undecodable_is_no_damage(tmp_path: Path, source: Source) -> None:
-    pack_whole(tmp_path, Listed([("a", "train", None, jpeg(1)), ("b", "train", None, broken_jpeg(2))]), check="header")
+    pack_whole(tmp_path, Listed([("a", "train", None, jpeg(1)), ("b", "train", None, broken_jpeg(2))]), probe="header")
     source(None)
     assert repair(tmp_path).whole
+
+
+def test_a_set_from_real_files_is_rebuilt_by_its_manifest_alone(tmp_path: Path) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    for number in range(60):
+        folder = pictures / ("test" if number % 6 == 0 else "train") / f"class {number % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = broken_jpeg(number) if number % 9 == 0 else jpeg(number % 50, 40, 30)
+        (folder / f"{number}.jpg").write_bytes(image)
+    settings: dict[str, Any] = {"max_side": 20, "images_per_slice": 20, "samples_per_shard": 6}
+    manifest = pack_into(out, ImageFolder.Config(path=str(pictures)).build(), **settings)
+    assert min(manifest.totals.values()) > 0
+    before = contents(out)
+    for shard in manifest.shards[::2]:
+        for path in (out / shard.name, out / shard.index_name):
+            path.unlink()
+    flip(out / manifest.shards[1].name, 8 * in_image(out, manifest.shards[1].name, 1))
+    done = repair(out)
+    assert done.whole
+    assert done.rebuilt[manifest.shards[1].name] == 1
+    assert contents(out) == before
+
+
+def test_metadata_from_a_list_comes_back_with_the_samples(tmp_path: Path) -> None:
+    lines = ["path,label,caption"]
+    for number in range(12):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
+        lines.append(f"{number}.jpg,{number % 2},number {number}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    config = ImageList.Config(path=str(tmp_path / "list.csv"), image="path", label="label", metadata=("caption",))
+    pack_into(tmp_path / "out", config.build(), samples_per_shard=4)
+    before = contents(tmp_path / "out")
+    assert b"number 7" in before["train-000001.tar"]
+    for path in (tmp_path / "out").glob("train-000001.*"):
+        path.unlink()
+    assert repair(tmp_path / "out").whole
+    assert contents(tmp_path / "out") == before

@@ -1,0 +1,36 @@
+"""Environments of the tools we are measured against, made with pip on first use, below `~/.cache/data_shards/peers`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from data_shards.durable import write_durably
+
+CACHE = Path("~/.cache/data_shards/peers").expanduser()
+
+# img2dataset does not bound the versions it needs: albumentations 1 with any pyarrow wants this numpy.
+REQUIREMENTS = {"img2dataset": ("img2dataset==1.47.0", "numpy>=2,<2.3")}
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of a peer's environment, which is made where it is not there yet. Raises `CalledProcessError`."""
+    folder, wanted = CACHE / name, "\n".join(REQUIREMENTS[name])
+    made, python = folder / "requirements.txt", folder / "bin" / "python"
+    if not made.exists() or made.read_text() != wanted:
+        print(f"making {folder} …", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *REQUIREMENTS[name]]
+        subprocess.run(install, check=True)
+        write_durably(made, wanted.encode())
+    return python
+
+
+def versions_of(python: Path | str, *packages: str) -> dict[str, str]:
+    """The versions of some packages in an environment."""
+    code = "import importlib.metadata as m, json, sys; print(json.dumps({p: m.version(p) for p in sys.argv[1:]}))"
+    found = subprocess.run([python, "-c", code, *packages], check=True, capture_output=True, text=True)
+    versions: dict[str, str] = json.loads(found.stdout)
+    return versions
