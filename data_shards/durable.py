@@ -58,7 +58,8 @@ class AppendFile:
         self.extend([content])
 
     def extend(self, parts: list[bytes]) -> None:
-        """Add the bytes of all parts, which are not joined: large ones are never copied."""
+        """Add the bytes of all parts, at most 512, which are not joined: large ones are never copied."""
+        assert len(parts) <= _PARTS, len(parts)
         size = sum(map(len, parts))
         self._waiting += parts
         self._waiting_bytes += size
@@ -77,14 +78,9 @@ class AppendFile:
             self._file.close()
 
     def _write(self) -> None:
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        while waiting:
-            batch = waiting[: 2 * _PARTS]
-            written = os.writev(self._file.fileno(), batch)
-            done = 0
-            while done < len(batch) and written >= len(batch[done]):
-                written -= len(batch[done])
-                done += 1
-            del waiting[:done]
-            if written:  # a signal, or a file system that takes less at once
-                waiting[0] = waiting[0][written:]
+        waiting, size = self._waiting, self._waiting_bytes
+        self._waiting, self._waiting_bytes = [], 0
+        if waiting and (written := os.writev(self._file.fileno(), waiting)) < size:
+            rest = memoryview(b"".join(waiting))[written:]  # a disk that is nearly full, or a signal
+            while rest:
+                rest = rest[os.write(self._file.fileno(), rest) :]

@@ -19,6 +19,7 @@ import json
 import os
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,18 @@ class Lease:
         return self.folder / _name(self.number)
 
     def _create(self) -> None:
-        with open(self.path, "x") as file:
-            file.write(self._content(released=False))
+        # By a link it is there with its content at once: a kill leaves no empty lease, whose holder none could tell.
+        temporary = self.folder / f".{_name(self.number)}.{uuid.uuid4().hex[:12]}"
+        temporary.write_text(self._content(released=False))
+        try:
+            os.link(temporary, self.path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with open(self.path, "x") as file:
+                file.write(self._content(released=False))
+        finally:
+            temporary.unlink()
 
     def _release(self) -> None:
         temporary = self.folder / f".{_name(self.number)}"

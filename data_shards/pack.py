@@ -41,19 +41,33 @@ def pack(reader: Reader, out: Path, settings: PackSettings | None = None, progre
     progress = progress or Progress(quiet=True)
     with _output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        while (manifest := _finished(out, reader, settings)) is None:
-            packing = Packing.begin(out, reader, settings, progress.listed)
-            if packing is None:  # it was finished a moment ago
-                continue
-            pack_slices(packing, progress)
-            if all(packing.is_done(piece) for piece in range(packing.listing.slices)):
-                manifest = finish_packing(packing)
-                if manifest is not None:
-                    break
-            progress.update(0, waiting_for=packing.busy() or "another process")
-            time.sleep(_POLL)
+        manifest = _finished(out, reader, settings)
+        while manifest is None:
+            try:
+                manifest = _pack_on(reader, out, settings, progress)
+            except FileNotFoundError:
+                if not (out / FILE).exists():
+                    raise
+                # Another process has finished it, and removed the work folder under us.
+            if manifest is None and (out / FILE).exists():
+                manifest = Manifest.load(out)
         progress.update(max(0, manifest.totals["listed"] - progress.done), waiting_for=None)
     return manifest
+
+
+def _pack_on(reader: Reader, out: Path, settings: PackSettings, progress: Progress) -> Manifest | None:
+    """Pack what nobody else is packing, and finish where all is packed; None where others have still to do."""
+    packing = Packing.begin(out, reader, settings, progress.listed)
+    if packing is None:  # it was finished a moment ago
+        return None
+    pack_slices(packing, progress)
+    if all(packing.is_done(piece) for piece in range(packing.listing.slices)):
+        manifest = finish_packing(packing)
+        if manifest is not None:
+            return manifest
+    progress.update(0, waiting_for=packing.busy() or "another process")
+    time.sleep(_POLL)
+    return None
 
 
 def check_unchanged(reader: Reader, out: Path, settings: PackSettings) -> None:

@@ -38,14 +38,16 @@ class OpenShard:
         return len(self._index)
 
     def append(self, members: list[tuple[str, bytes]], digest: bytes | None = None) -> None:
-        """Add the members (name, content) of one sample. `digest` is the sha256 of the first, where it is an image."""
+        """Add the members (name, content) of one sample. With `digest` only the first is an image, and that its sha256."""
         parts, placed = append(members, self.file.length)
         self._index.append(index_line(placed))
         self.file.extend(parts)
-        for number, (name, content) in enumerate(members):
-            if is_image(name):
-                known = digest if number == 0 else None
-                parts[3 * number + 1] = known or hashlib.sha256(content).digest()
+        if digest is not None:
+            parts[1] = digest
+        else:
+            for number, (name, content) in enumerate(members):
+                if is_image(name):
+                    parts[3 * number + 1] = hashlib.sha256(content).digest()
         self._hash.update(b"".join(parts))
 
     def finish(self, first_index: int = 0) -> Shard:

@@ -85,6 +85,8 @@ def walk(file: int, end: int) -> Iterator[Member]:
                 fields = _pax(content)
                 long_name = fields.get("path", long_name)
                 long_size = int(fields["size"]) if "size" in fields else None
+                if long_size is not None and long_size < 0:
+                    raise ValueError(f"a member of {long_size} bytes at byte {at}")
         else:
             size = long_size if long_size is not None else size
             if at + size > end:
@@ -113,17 +115,20 @@ def _parse(block: bytes, at: int) -> tuple[int, bytes]:
         size = int.from_bytes(digits[1:], "big") if large else int(digits.split(b"\0", 1)[0].strip() or b"0", 8)
     except ValueError:
         raise ValueError(f"no tar header at byte {at}") from None
-    if sum(block) - sum(block[148:156]) + 8 * 32 != checksum:
+    if sum(block) - sum(block[148:156]) + 8 * 32 != checksum or size < 0:
         raise ValueError(f"a damaged header at byte {at}")
     return size, block[156:157]
 
 
 def _pax(content: bytes) -> dict[str, str]:
-    """Fields of a pax header: lines of `length key=value`."""
+    """Fields of a pax header: lines of `length key=value`. Raises `ValueError`."""
     fields = {}
     while content:
-        length = int(content.split(b" ", 1)[0])
-        key, _, value = content[:length].rstrip(b"\n").split(b" ", 1)[1].partition(b"=")
-        fields[key.decode()] = value.decode("utf-8", "surrogateescape")
+        digits, _, _ = content.partition(b" ")
+        length = int(digits)
+        key, equals, value = content[len(digits) + 1 : length].rstrip(b"\n").partition(b"=")
+        if length <= len(digits) or not equals:
+            raise ValueError("a pax header that is no list of fields")
+        fields[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
         content = content[length:]
     return fields

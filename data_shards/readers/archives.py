@@ -19,14 +19,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from io import BufferedReader
 from typing import Any, Literal, NamedTuple
 
 from data_shards.errors import ImageError, SourceError
 from data_shards.readers.image_folder import EXTENSIONS, HIDDEN
-from data_shards.readers.patterns import expand, names_of, splits_of
+from data_shards.readers.patterns import absolute, expand, names_of, splits_of
 from data_shards.readers.reader import Entry, Reader, check_holdout, held_out
 from data_shards.readers.spool import CACHE, CACHE_BYTES, Spool, size_of
 from data_shards.tar import walk
@@ -69,8 +69,8 @@ class Archives(Reader):
             return Archives(self)
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.archives = expand(config.path, "archive")
+        self.config = replace(config, path=absolute(config.path))
+        self.archives = expand(self.config.path, "archive")
         self._spool = Spool(config.cache, config.cache_bytes, _no_pipe)
         self._extensions = config.extensions
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from data_shards import remote
 from data_shards.errors import SourceError
-from data_shards.readers.reader import Entry, Reader, check_holdout, held_out
+from data_shards.readers.patterns import absolute
+from data_shards.readers.reader import Entry, Reader, check_holdout, held_out, read_file
 from data_shards.sorting import sort_on_disk
 
 EXTENSIONS = (
@@ -55,9 +55,9 @@ class ImageFolder(Reader):
             return ImageFolder(self)
 
     def __init__(self, config: Config) -> None:
-        self.config = config
         self.waits = remote.is_url(config.path)
-        self.root = config.path.rstrip("/") if self.waits else str(Path(config.path).expanduser())
+        self.root = config.path.rstrip("/") if self.waits else absolute(config.path)
+        self.config = replace(config, path=self.root)
         self._extensions = frozenset(config.extensions)
         if not is_folder(self.root):
             what = "is a file" if not self.waits and os.path.exists(self.root) else "there is no such folder"
@@ -75,23 +75,24 @@ class ImageFolder(Reader):
                 first, slash, _ = below.partition(os.sep)
                 label = first if self.config.labels and slash else None
                 moved = split == "train" and held_out(name, self.config.holdout)
-                yield Entry(name, "test" if moved else split, label, f"{self.root}{os.sep}{name}")
+                yield Entry(name, "test" if moved else split, label)
         if empty:
             endings = " ".join(sorted(ending for ending in self._extensions if ending))
             raise SourceError(self.root, "holds no image file", f"give a folder that holds some ({endings})")
 
     def read(self, entry: Entry) -> bytes:
-        if self.waits:
-            return remote.read(entry.location)
-        with open(entry.location, "rb", buffering=0) as file:
-            return file.read()
+        return remote.read(self.path_of(entry)) if self.waits else read_file(self.path_of(entry))
+
+    def path_of(self, entry: Entry) -> str:
+        """Where an image lies: a path or a URL."""
+        return f"{self.root}{os.sep}{entry.name}"
 
     @property
     def title(self) -> str:
         return self.root
 
     def describe(self) -> dict[str, Any]:
-        return {**asdict(self.config), "path": self.root if self.waits else str(Path(self.root).resolve())}
+        return asdict(self.config)
 
     def _walk(self, top: str) -> Iterator[str]:
         """Paths of the image files below a folder, sorted."""

@@ -16,13 +16,13 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from data_shards import remote
 from data_shards.errors import ImageError, SourceError
-from data_shards.readers.patterns import expand
-from data_shards.readers.reader import Entry, Reader, check_holdout, held_out
+from data_shards.readers.patterns import absolute, expand
+from data_shards.readers.reader import Entry, Reader, check_holdout, held_out, read_file
 from data_shards.readers.tables import columns_of, ending_of, rows_of
 
 _IMAGE_COLUMNS = (
@@ -66,8 +66,8 @@ class ImageList(Reader):
             return ImageList(self)
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.lists = expand(config.path, "list")
+        self.config = replace(config, path=absolute(config.path))
+        self.lists = expand(self.config.path, "list")
         for path in self.lists:
             if ending_of(path) is None:
                 raise SourceError(path, "is no list", "give a .txt, .csv, .tsv, .jsonl or .parquet file")
@@ -88,8 +88,7 @@ class ImageList(Reader):
             raise ImageError("not_found", "its row names no image")
         if remote.is_url(entry.location):
             return remote.read(entry.location)
-        with open(entry.location, "rb", buffering=0) as file:
-            return file.read()
+        return read_file(entry.location)
 
     @property
     def title(self) -> str:

@@ -36,6 +36,12 @@ def expand(text: str, what: str) -> list[str]:
     return found
 
 
+def absolute(text: str) -> str:
+    """The same word, with its local paths from the root: it then means the same to every process."""
+    parts = [text] if os.path.exists(os.path.expanduser(text)) else text.split("::")
+    return "::".join(os.path.abspath(os.path.expanduser(part)) if is_local(part) else part for part in parts)
+
+
 def is_local(path: str) -> bool:
     """Whether this is a path, and neither a URL nor a command (`pipe:…`)."""
     return not remote.is_url(path) and not path.startswith(PIPE)

@@ -190,11 +190,11 @@ class Photographs(Reader):
             found = importlib.util.find_spec("skimage")
             if found is None or found.origin is None:
                 raise SourceError("photographs", "scikit-image is not installed", "install it, or give path=")
-            folder = Path(found.origin).parent / "data"
-            bundled = {name.rpartition(".")[0]: folder / name for name in BUNDLED}
+            wheel = Path(found.origin).parent / "data"
+            bundled = {name.rpartition(".")[0]: wheel / name for name in BUNDLED}
             return self._selected(bundled) if self.config.only else bundled
-        folder = Path(self.config.path).expanduser()
-        listed = ImageFolder.Config(path=str(folder), labels=False).build().entries()
+        folder = ImageFolder.Config(path=self.config.path, labels=False).build()
+        listed = folder.entries()
         if self.config.only:
             listed = iter(self._selected({Path(entry.name).stem: entry for entry in listed}).values())
         count = len(self.config.only) or self.config.photographs
@@ -204,14 +204,14 @@ class Photographs(Reader):
         for entry in heapq.nsmallest(20 * count, listed, key=lambda entry: _hash(entry.name)):
             if len(chosen) == count:
                 break
-            reason = self._unfit(Path(entry.location))
+            reason = self._unfit(path := Path(folder.path_of(entry)))
             if reason is None:
                 label = Path(entry.name).stem
-                chosen[label if label not in chosen else entry.name] = Path(entry.location)
+                chosen[label if label not in chosen else entry.name] = path
             else:
                 reasons.append(f"{entry.name} is {reason}")
         if not chosen:
-            raise SourceError(str(folder), f"holds no photograph to cut tiles from: {reasons[0]}", self._fit)
+            raise SourceError(folder.root, f"holds no photograph to cut tiles from: {reasons[0]}", self._fit)
         return dict(sorted(chosen.items()))
 
     def _selected(self, photographs: dict[str, T]) -> dict[str, T]:

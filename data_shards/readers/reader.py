@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+
+from data_shards.errors import ImageError
 
 REASONS = {
     "not_found": "the server has nothing at this URL (HTTP 404, 410)",
@@ -17,9 +20,14 @@ REASONS = {
     "timed_out": "the server did not answer in time, several times over",
     "unreachable": "no connection to the server, or it failed several times over (HTTP 429, 5xx)",
     "encrypted": "a member of an archive that needs a password",
+    "too_many_bytes": "a file of more than 256 MiB, which no image that is worth its place has",
     "unpackable": "a member of an archive that does not unpack, or not to what its checksum promises",
 }
 """Every reason an `ImageError` from `read` can carry, and what it means. A file that is not there raises `OSError`."""
+
+
+MAX_BYTES = 256 << 20
+"""Bytes of the largest file that is read as an image."""
 
 
 class Entry(NamedTuple):
@@ -62,6 +70,15 @@ class Reader(abc.ABC):
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """The source as plain JSON values, for the manifest. Two sources that give other samples differ here."""
+
+
+def read_file(path: str) -> bytes:
+    """An image file. Raises `OSError`, and `ImageError` where it is far too large for one."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise ImageError("too_many_bytes", f"{size}, the limit is {MAX_BYTES}")
+        return file.read()
 
 
 def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:

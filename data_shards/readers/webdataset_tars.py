@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
 from typing import Any, Literal
 
 from data_shards.errors import SourceError
 from data_shards.index import IMAGE_EXTENSIONS, LABEL_EXTENSION
-from data_shards.readers.patterns import expand, names_of, splits_of
+from data_shards.readers.patterns import absolute, expand, names_of, splits_of
 from data_shards.readers.reader import Entry, Reader
 from data_shards.readers.spool import CACHE, CACHE_BYTES, Spool, size_of
 from data_shards.readers.tables import plain
@@ -50,8 +50,8 @@ class WebdatasetTars(Reader):
             return WebdatasetTars(self)
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.tars = expand(config.path, "tar")
+        self.config = replace(config, path=absolute(config.path))
+        self.tars = expand(self.config.path, "tar")
         self._spool = Spool(config.cache, config.cache_bytes, _pipe)
 
     def entries(self) -> Iterator[Entry]:

@@ -31,7 +31,7 @@ def main(source: Path, out: Path, kills: int, seed: int) -> int:
             pack_once(source, out)
             os._exit(0)
         if killed < kills:
-            time.sleep(moments.uniform(0, 0.1))
+            time.sleep(moments.uniform(0, 0.04))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):

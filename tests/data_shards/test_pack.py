@@ -31,7 +31,10 @@ def test_every_image_comes_out_with_its_label_and_its_story(tmp_path: Path) -> N
     ]
     for shard in manifest.shards:
         data = (tmp_path / shard.name).read_bytes()
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (shard.bytes, shard.hash)
+        assert len(data) == shard.bytes
+        for _, _, _, image in reader.images:  # the hash of a shard takes the hash of an image for its bytes
+            data = data.replace(image, hashlib.sha256(image).digest())
+        assert hashlib.sha256(data).hexdigest() == shard.hash
     train = ShardSet(tmp_path, "train")
     for index in range(10):
         name, _, label, image = reader.images[index]
