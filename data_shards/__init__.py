@@ -5,5 +5,6 @@ From images to shards   readers/ are the kinds of input; images, jpeg and exif l
                         and durable survive a kill; manifest says what is there; pack is all of it together.
 From shards to batches  order and splitmix say which sample comes when; store and stream read it; batch and loader make
                         batches; ledger lists the samples that were bad.
-For humans              inspect, verify and replay, called by __main__; progress; errors.
+For humans              called by __main__: inspect and page (look), verify (damage, accounts, verified), repair
+                        (members), quarantined, replay; progress; errors.
 """

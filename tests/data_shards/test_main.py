@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
+from data_shards import readers
+from data_shards import verify as verify_module
 from data_shards.__main__ import main
 from data_shards.errors import ShardError, UserError
 from data_shards.loader import Loader
 from data_shards.stream import ShardSet
-from tests.data_shards.pictures import Listed, Thumbnail, jpeg, listed, pack_into
+from tests.data_shards.pictures import Listed, Thumbnail, contents, jpeg, listed, mixed, pack_into
+from tests.data_shards.shard_sets import pack_whole
 
 
 def test_inspect_tells_what_a_set_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,13 +34,84 @@ def test_inspect_tells_what_a_set_holds(tmp_path: Path, capsys: pytest.CaptureFi
     assert "labels   class0 3, class1 3, class2 2" in out
 
 
-def test_verify_exits_with_one_and_names_the_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_exits_with_one_names_the_damage_and_says_what_is_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pack_into(tmp_path, listed(4))
     assert main(["verify", str(tmp_path), "--decode"]) == 0
     assert capsys.readouterr().out == "every shard is whole\n"
     (tmp_path / "train-000000.tar").write_bytes(b"")
     assert main(["verify", str(tmp_path)]) == 1
-    assert capsys.readouterr().out.startswith("train-000000.tar: has 0 bytes")
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("train-000000.tar: has 0 bytes")
+    assert last == f"1 damaged. Next: python -m data_shards repair {tmp_path}"
+
+
+def test_repair_tells_what_it_did_and_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = listed(12)
+    pack_whole(tmp_path, reader, samples_per_shard=3)
+    gone = Listed(reader.images[:3] + reader.images[4:])
+    monkeypatch.setattr(readers, "reader_from", lambda fields: gone, raising=False)
+    (tmp_path / "train-000000.tar").unlink()
+    (tmp_path / "train-000001.tar").unlink()
+    (tmp_path / "train-000002.tar").write_bytes((tmp_path / "train-000002.tar").read_bytes()[:-1024])
+    (tmp_path / "train-000003.idx").unlink()
+    (tmp_path / "other.tar").write_bytes(b"")
+    assert main(["repair", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "train-000003.idx: written again",
+        "train-000002.tar: rebuilt, from itself",
+        "train-000000.tar: rebuilt, 3 samples from the source",
+        "train-000001.tar: 000000003-0_3 cannot be had: its source no longer lists it",
+        "other.tar: does not belong to the set; move it away; this cannot be repaired",
+        f"To go on without: python -m data_shards repair {tmp_path} --drop",
+    ]
+    (tmp_path / "other.tar").unlink()
+    assert main(["repair", str(tmp_path), "--drop"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "train-000001.tar: 000000003-0_3 dropped: its source no longer lists it",
+        "every shard is whole",
+    ]
+    assert main(["verify", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("command", ["verify", "repair"])
+def test_an_interrupted_command_says_that_it_goes_on(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_into(tmp_path, listed(4))
+
+    def interrupt(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify_module, "reasons_in", interrupt)
+    assert main([command, str(tmp_path)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+
+
+def test_the_quarantine_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack_whole(tmp_path / "set", mixed())
+    shown = []
+    for words in ([], ["show"]):
+        assert main(["quarantine", *words, str(tmp_path / "set"), "--reason", "truncated", "--limit", "2"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert len(shown[0].splitlines()) == 3 + 2 + 1
+    assert main(["quarantine", "export", str(tmp_path / "set"), str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == f"8 originals written to {tmp_path / 'out'}\n"
+    assert main(["quarantine", str(tmp_path / "set"), "--export", str(tmp_path / "again")]) == 0
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+
+
+def test_finish_calls_the_end_of_a_packing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    finish = types.ModuleType("data_shards.finish")
+    finish.finish = called.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "data_shards.finish", finish)
+    assert main(["finish", str(tmp_path)]) == 0
+    assert called == [tmp_path]
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -76,6 +151,12 @@ def test_replay_needs_no_tars(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ("words", "message"),
     [
         (["inspect", "DIR/nowhere"], "there is no such directory; give the directory that `shard` wrote"),
+        (["verify", "DIR/nowhere"], "there is no such directory"),
+        (["repair", "DIR/nowhere"], "there is no such directory"),
+        (["quarantine", "DIR/nowhere"], "there is no such directory"),
+        (["quarantine", "export", "DIR"], "write quarantine [show] DIR, or quarantine export DIR FOLDER"),
+        (["quarantine", "show", "DIR", "x"], "write quarantine [show] DIR, or quarantine export DIR FOLDER"),
+        (["quarantine", "DIR", "--reason", "x"], "nothing was quarantined as 'x'"),
         (["replay", "DIR"], "batch: not given; give the global batch size"),
         (["replay", "DIR", "bach=3"], "bach=3: is no setting of replay; settings are seed="),
         (["replay", "DIR", "batch=many"], "batch: 'many' is no number"),

@@ -18,6 +18,9 @@ MANIFEST = Manifest(
     source={"name": "image_folder", "path": "pictures"},
     settings={"check": "strict"},
     reasons={"truncated": 1},
+    duplicates={"exact": 0},
+    traits={"progressive": 2},
+    lineage=[{"root": "ef", "done": "repair --drop", "lost": 1}],
 )
 
 
@@ -32,7 +35,7 @@ def test_a_manifest_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_the_root_depends_on_shards_and_classes_and_on_nothing_else() -> None:
-    assert replace(MANIFEST, source={}, settings={}, totals={}).root == MANIFEST.root
+    assert replace(MANIFEST, source={}, settings={}, totals={}, traits={}, lineage=[]).root == MANIFEST.root
     assert replace(MANIFEST, classes=("dog", "cat")).root != MANIFEST.root
     assert replace(MANIFEST, shards=MANIFEST.shards[:1]).root != MANIFEST.root
 
@@ -60,3 +63,12 @@ def test_a_missing_damaged_edited_or_later_manifest_is_a_sentence(tmp_path: Path
     path.write_text(json.dumps({"format": "data_shards/1"}))
     with pytest.raises(ShardError, match="contradicts its own root hash"):
         Manifest.load(tmp_path)
+
+
+def test_a_manifest_from_before_it_counted_duplicates_by_kind_is_read(tmp_path: Path) -> None:
+    MANIFEST.save(tmp_path)
+    fields = json.loads((tmp_path / FILE).read_text())
+    for name in ("duplicates", "traits", "lineage"):
+        del fields[name]
+    (tmp_path / FILE).write_text(json.dumps(fields))
+    assert Manifest.load(tmp_path) == replace(MANIFEST, duplicates={}, traits={}, lineage=[])
