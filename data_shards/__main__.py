@@ -18,7 +18,7 @@ from pathlib import Path
 
 from data_shards import quarantined
 from data_shards.errors import UserError
-from data_shards.inspect import describe
+from data_shards.inspect.text import describe
 from data_shards.progress import Progress
 from data_shards.repair.repair import Repaired, repair
 from data_shards.replay import replay
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inspect(parsed: argparse.Namespace) -> int:
     if parsed.html is not None:
-        from data_shards.page.document import write_page
+        from data_shards.inspect.document import write_page
 
         write_page(parsed.directory, parsed.html)
         print(parsed.html)
@@ -116,7 +116,7 @@ def _quarantine(parsed: argparse.Namespace) -> int:
 
 
 def _finish(parsed: argparse.Namespace) -> int:
-    from data_shards.finish import finish
+    from data_shards.packing.finish import finish
 
     finish(parsed.directory)
     return 0

@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_shards.errors import OutputError
-from data_shards.finish import finish_packing
-from data_shards.listing import change
 from data_shards.manifest import FILE, Manifest
-from data_shards.packing import FOLDER, Packing, changes_of
+from data_shards.packing.finish import finish_packing
+from data_shards.packing.folder import FOLDER, Packing, changes_of
+from data_shards.packing.listing import change
+from data_shards.packing.settings import PackSettings
+from data_shards.packing.target import target_for
+from data_shards.packing.workers import pack_slices
 from data_shards.progress import Progress
 from data_shards.readers.reader import Reader
-from data_shards.settings import PackSettings
-from data_shards.target import target_for
-from data_shards.workers import pack_slices
 
 _POLL = 0.5  # seconds between looks at what other processes do
 

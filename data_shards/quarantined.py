@@ -18,7 +18,7 @@ from typing import Any
 
 from data_shards.errors import OutputError, ShardError
 from data_shards.manifest import Manifest
-from data_shards.quarantine import FOLDER, LEDGER
+from data_shards.packing.quarantine import FOLDER, LEDGER
 from data_shards.sample import key_for
 from data_shards.tar import Member, walk
 

@@ -19,15 +19,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from data_shards.accounts import Ledgers, manifest_damages, quarantine_reasons, strays
-from data_shards.damage import Damage, reasons_in
+from data_shards.checking.accounts import Ledgers, manifest_damages, quarantine_reasons, strays
+from data_shards.checking.damage import Damage, reasons_in
+from data_shards.checking.verified import Stamps, Verified, stamps_of
 from data_shards.errors import ShardError, UserError
-from data_shards.examine import cores
 from data_shards.manifest import FILE, Manifest, Shard
+from data_shards.packing.examine import cores
+from data_shards.packing.quarantine import FOLDER, LEDGER
 from data_shards.progress import Progress
-from data_shards.quarantine import FOLDER, LEDGER
 from data_shards.quarantined import quarantine_tar
-from data_shards.verified import Stamps, Verified, stamps_of
 
 _MANY_BYTES = 500_000_000  # worth starting processes for
 REPAIR = ".repair"  # the work folder of a repair; with a manifest in it, files are being moved out of it

@@ -13,7 +13,7 @@ from pathlib import Path
 from data_shards.durable import AppendFile, move_durably, sync_directory
 from data_shards.errors import ShardError
 from data_shards.manifest import FILE, Manifest, Shard
-from data_shards.quarantine import FOLDER, LEDGER
+from data_shards.packing.quarantine import FOLDER, LEDGER
 from data_shards.quarantined import Rejected, line_of
 from data_shards.repair.rebuild import Lost, Staged
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from data_shards import readers
 from data_shards.errors import SourceError
-from data_shards.examine import examine
 from data_shards.images import EXTENSIONS
 from data_shards.manifest import Manifest
+from data_shards.packing.examine import examine
+from data_shards.packing.settings import PackSettings
+from data_shards.packing.slice_packer import sample_of
 from data_shards.readers.reader import Entry, Reader
 from data_shards.sample import Sample, key_for
-from data_shards.settings import PackSettings
-from data_shards.slice_packer import sample_of
 
 
 class UnavailableError(Exception):

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from data_shards.checking.members import in_index, number_in
 from data_shards.manifest import Manifest, Shard
-from data_shards.members import in_index, number_in
-from data_shards.quarantine import FOLDER, LEDGER
+from data_shards.packing.quarantine import FOLDER, LEDGER
+from data_shards.packing.slice_packer import DUPLICATES
 from data_shards.readers.reader import Entry
 from data_shards.repair.rebuild import Plan, Slot
 from data_shards.sample import key_for
-from data_shards.slice_packer import DUPLICATES
 
 
 @dataclass

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_shards.examine import cores
+from data_shards.checking.members import number_in
 from data_shards.manifest import Shard
-from data_shards.members import number_in
+from data_shards.packing.examine import cores
 from data_shards.readers.reader import Entry
 from data_shards.repair.origin import Origin, UnavailableError
 from data_shards.repair.salvage import Salvaged, read_whole

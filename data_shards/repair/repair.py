@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_shards.damage import Damage, reasons_in
+from data_shards.checking.damage import Damage, reasons_in
+from data_shards.checking.verified import forget
 from data_shards.durable import move_durably, write_durably
 from data_shards.errors import OutputError, SourceError
 from data_shards.index import samples_in, write_index
@@ -31,7 +32,6 @@ from data_shards.repair.ranges import runs, without_ledgers
 from data_shards.repair.rebuild import Lost, Plan, Staged, Trust, rebuild
 from data_shards.repair.salvage import salvage
 from data_shards.shard_hash import hash_of
-from data_shards.verified import forget
 from data_shards.verify import REPAIR, verify
 
 

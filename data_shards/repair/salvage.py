@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_shards.checking.members import by_key, in_index, parse_story, restored
 from data_shards.manifest import Shard
-from data_shards.members import by_key, in_index, parse_story, restored
 from data_shards.sample import Sample
 from data_shards.tar import BLOCK, Member, header, name_in
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipeline.report.markup import Html, tag
+from data_shards.markup import Html, tag
 from pipeline.report.wording import MINUS, count, figure, percent
 
 LARGE, SMALL = (440, 248), (316, 196)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from data_shards.markup import Html, join, tag
 from pipeline.report.chart import COLOURS, LARGE, SMALL, Chart, Point, Reference, Series, draw
-from pipeline.report.markup import Html, join, tag
 from pipeline.report.read import KnownRun
 from pipeline.report.wording import figure, percent
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.report.markup import Html, join, tag
+from data_shards.markup import Html, join, tag
 from pipeline.report.read import KnownRun, Source
 from pipeline.report.wording import duration
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
+from data_shards.markup import Html, join, tag
 from pipeline.report.classes import by_class
 from pipeline.report.curves import curves
 from pipeline.report.lineage import lineage
-from pipeline.report.markup import Html, join, tag
 from pipeline.report.pictures import pictures
 from pipeline.report.read import KnownRun, number
 from pipeline.report.results import results

@@ -6,7 +6,7 @@ import base64
 import struct
 from pathlib import Path
 
-from pipeline.report.markup import Html, tag
+from data_shards.markup import Html, tag
 from pipeline.report.read import KnownRun
 from pipeline.report.wording import size
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.report.markup import Html, tag
+from data_shards.markup import Html, tag
 from pipeline.report.read import KnownRun, mapping, number
 from pipeline.report.tables import row, table
 from pipeline.report.wording import count, counted, figure, listed, percent

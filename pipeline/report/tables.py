@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.report.markup import Html, tag
+from data_shards.markup import Html, tag
 
 
 def row(name: str, cells: Sequence[object], *, wide: bool = False) -> Html:

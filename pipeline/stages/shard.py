@@ -10,9 +10,9 @@ from pydantic import Field
 
 from data_shards.manifest import FILE as MANIFEST
 from data_shards.pack import check_unchanged, pack
+from data_shards.packing.settings import PackSettings
 from data_shards.progress import Progress
 from data_shards.readers import Reader, Source, source_from
-from data_shards.settings import PackSettings
 from pipeline.artifacts import Artifact
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from data_shards.images import probe
-from data_shards.perceptual import distance, hash_image
+from data_shards.images.perceptual import distance, hash_image
 
 
 def changed(data: bytes) -> Iterator[tuple[str, bytes]]:

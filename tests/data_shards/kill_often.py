@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from data_shards.pack import pack
+from data_shards.packing.settings import PackSettings
 from data_shards.readers.image_folder import ImageFolder
-from data_shards.settings import PackSettings
 
 SETTINGS = PackSettings(samples_per_shard=10, images_per_slice=100, workers=1, threads=2, max_bad=1.0)
 

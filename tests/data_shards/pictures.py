@@ -13,11 +13,11 @@ from PIL import Image
 
 from data_shards.batch import Arrays, Draw
 from data_shards.images import decode
-from data_shards.jpeg import read_header
+from data_shards.images.jpeg import read_header
 from data_shards.manifest import Manifest
 from data_shards.pack import pack
+from data_shards.packing.settings import PackSettings
 from data_shards.readers.reader import Entry, Reader
-from data_shards.settings import PackSettings
 
 
 def pixels(seed: int, height: int = 12, width: int = 10, channels: int = 3) -> np.ndarray:

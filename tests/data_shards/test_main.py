@@ -107,9 +107,9 @@ def test_the_quarantine_is_shown_and_exported(tmp_path: Path, capsys: pytest.Cap
 
 def test_finish_calls_the_end_of_a_packing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
-    finish = types.ModuleType("data_shards.finish")
+    finish = types.ModuleType("data_shards.packing.finish")
     finish.finish = called.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "data_shards.finish", finish)
+    monkeypatch.setitem(sys.modules, "data_shards.packing.finish", finish)
     assert main(["finish", str(tmp_path)]) == 0
     assert called == [tmp_path]
 

@@ -14,7 +14,7 @@ import pytest
 
 from data_shards.errors import OutputError, SampleRateError, SourceError
 from data_shards.pack import pack
-from data_shards.settings import PackSettings
+from data_shards.packing.settings import PackSettings
 from data_shards.stream import ShardSet
 from tests.data_shards.pictures import Listed, contents, jpeg, listed, mixed, pack_into
 

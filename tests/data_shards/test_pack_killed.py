@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from data_shards import durable, lease, packing
+from data_shards import durable
 from data_shards.durable import AppendFile
 from data_shards.errors import OutputError
+from data_shards.packing import folder as packing
+from data_shards.packing import lease
 from tests.data_shards.kill_often import pack_once
 from tests.data_shards.pictures import broken_jpeg, contents, jpeg, mixed, pack_into
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from data_shards import verify as module
-from data_shards.damage import Damage
+from data_shards.checking.damage import Damage
+from data_shards.checking.verified import FILE
 from data_shards.errors import ShardError, UserError
 from data_shards.manifest import Manifest
-from data_shards.verified import FILE
 from data_shards.verify import verify
 from tests.data_shards.pictures import Listed, broken_jpeg, contents, jpeg, listed, mixed, pack_into
 from tests.data_shards.shard_sets import pack_whole

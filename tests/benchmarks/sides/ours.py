@@ -19,7 +19,7 @@ def pack(source: str, out: str, probe: str, **others: Any) -> dict[str, int]:
 
 def _settings(probe: str, **others: Any) -> Any:
     try:
-        from data_shards.settings import PackSettings
+        from data_shards.packing.settings import PackSettings
     except ImportError:  # before the settings of a packing were top-level keys
         return packing.Pack.Config(check=probe, **others)
     known = {field.name for field in dataclasses.fields(PackSettings)}

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from data_shards import durable, readers
+from data_shards.checking.members import number_in
 from data_shards.durable import AppendFile
 from data_shards.errors import OutputError, ShardError, SourceError
 from data_shards.index import read_index
 from data_shards.manifest import Manifest
-from data_shards.members import number_in
 from data_shards.readers.image_folder import ImageFolder
 from data_shards.readers.image_list import ImageList
 from data_shards.repair.repair import Repaired, repair

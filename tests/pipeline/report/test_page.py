@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from data_shards.markup import Html, join, tag
 from pipeline.errors import RunError
 from pipeline.report import write
-from pipeline.report.markup import Html, join, tag
 from pipeline.report.results import removed
 from pipeline.report.wording import count, duration, figure, listed, percent
 from tests.pipeline.report.made import LN_K, chain, finished, picture, pretrained, write_records
