@@ -118,12 +118,14 @@ class CacheFolder:
         with self._locked():
             used, shards = self._look()
             last = {name: -number for number, name in enumerate(spare, 1)}
-            shards.sort(key=lambda shard: (shard.name in last, last.get(shard.name, 0), shard.used))
+            shards = [shard for shard in shards if urgent or shard.name not in last]
+            if used - sum(shard.size for shard in shards) + size > self.bound:  # not at the price of the others
+                return None
             removed = 0
-            for shard in shards:
+            for shard in sorted(shards, key=lambda shard: (shard.name in last, last.get(shard.name, 0), shard.used)):
                 if used + size <= self.bound:
                     break
-                if (urgent or shard.name not in last) and self._remove(shard.name):
+                if self._remove(shard.name):
                     used, removed = used - shard.size, removed + 1
             if used + size > self.bound:
                 return None
