@@ -381,6 +381,21 @@ def test_a_set_can_be_sent_to_another_process(
     sent.close()
 
 
+def test_a_forked_process_reads_on_by_itself(packed: tuple[Path, Listed, Manifest], open_set: Any) -> None:
+    folder, reader, _ = packed
+    shard_set = open_set(folder.as_uri())
+    shard_set.image(0)
+    shard_set.expect([1])
+    wait_for(lambda: shard_set.statistics().ahead == 1)
+    child = os.fork()
+    if child == 0:
+        shard_set.expect([2])
+        right = [shard_set.image(index) for index in range(SAMPLES)] == images(reader)
+        os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert shard_set.image(1) == images(reader)[1]
+
+
 def test_patience_is_the_sum_of_the_pauses() -> None:
     for seconds in (0, 0.5, 3, 60, 900):
         patience = fetch.patience_of(seconds)
