@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data_shards.errors import UserError
 from data_shards.permute import permute
 from data_shards.splitmix import below, key_of, mix
 
@@ -249,6 +250,14 @@ class Stream:
             else:
                 self._orders[epoch] = SequentialOrder(counts)
         return self._orders[epoch]
+
+
+def check_batch(batch: int, world: int) -> None:
+    """Raise `UserError` for a global batch that cannot be shared equally by `world` processes."""
+    if batch < 1 or batch % world:
+        near = sorted({max(batch // world, 1) * world, (batch // world + 1) * world})
+        right = f"{' or '.join(map(str, near))} can"
+        raise UserError("batch", f"{batch} samples cannot be shared equally by {world} processes", right)
 
 
 def share_of(places: NDArray[np.uint16], rank: int, world: int) -> Int64:
