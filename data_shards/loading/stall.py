@@ -1,0 +1,69 @@
+"""Waiting for the threads of a loader; where none of them finishes a sample for long, the samples that they hold.
+
+The key of a sample lies in its shard, and reading it may hang as the sample did; it is left out then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import Any
+
+from data_shards.errors import ShardError, StallError
+from data_shards.loading.workers import Workers
+from data_shards.stream import ShardSet
+
+_LOOKS = 10  # at the threads before they are said to be stuck
+_NAMED = 4  # samples in the sentence
+_KEY_SECONDS = 1.0
+
+
+def finished(tasks: Sequence[Future[Any]], workers: Workers, seconds: float) -> bool:
+    """Wait until all tasks are done; False once no row was finished for `seconds` of waiting."""
+    look, idle, rows = seconds / _LOOKS, 0.0, workers.rows
+    while True:
+        began = time.monotonic()
+        if not wait(tasks, timeout=look).not_done:
+            return True
+        # A process that was stopped for an hour has not waited for its threads: they stood still as well.
+        idle = idle + min(time.monotonic() - began, look) if workers.rows == rows else 0.0
+        rows = workers.rows
+        if idle >= seconds - look / 2:
+            return False
+
+
+def stall(workers: Workers, shard_set: ShardSet, seconds: float) -> StallError:
+    """The sentence for threads that do not come back."""
+    held = sorted((h.since, h.is_read, h.sample) for h in workers.holdings if h.sample is not None)
+    named = []
+    for since, is_read, sample in held[:_NAMED]:
+        key = key_within(_KEY_SECONDS, shard_set, *sample)
+        waited = time.perf_counter() - since
+        name = shard_set.shards[sample[0]].name
+        named.append(f"{name} {key} for {waited:.0f} s ({'decoding' if is_read else 'reading'})")
+    if len(held) > _NAMED:
+        named.append(f"{len(held) - _NAMED} more")
+    reads = any(not is_read for _, is_read, _ in held)
+    return StallError(
+        str(shard_set.directory),
+        f"no sample was finished for {seconds:.0f} s; threads hold {', '.join(named) or 'nothing'}",
+        f"look into {'its disk or server' if reads else 'these images'}, or have the loader wait (on_stall=wait)",
+        f"python -m data_shards verify {shard_set.directory}",
+    )
+
+
+def key_within(seconds: float, shard_set: ShardSet, shard: int, sample: int) -> str:
+    """The key of a sample, or its number where the shard does not give it in time."""
+    found: list[str] = []
+
+    def look() -> None:
+        with suppress(ShardError, ValueError):
+            found.append(shard_set.key(shard, sample))
+
+    thread = threading.Thread(target=look, name="loader-key", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else f"sample {sample}"
