@@ -107,6 +107,7 @@ class Loader:
         self._abandon()
         iteration = self._iteration
         start, number = (self.consumed, self.number) if self.shuffle else (0, 0)
+        self.ledger.start(start)
         submitted = given = 0
         while True:
             began = time.perf_counter()

@@ -98,4 +98,5 @@ class Rows:
             reason=error.reason,
             epoch=epoch,
             position=position,
+            root=self.shard_set.manifest.root,
         )

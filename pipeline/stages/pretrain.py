@@ -75,7 +75,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         world=distributed.world_size(),
         seed=config.seed,
         threads=config.trainer.threads,
-        ledger=Ledger(run.path / "bad_samples.jsonl", max_rate=config.max_bad),
+        ledger=Ledger.of_run(run.path, distributed.rank(), config.max_bad),
     )
     fitted = fit(
         objective,
