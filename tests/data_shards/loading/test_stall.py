@@ -193,5 +193,8 @@ def test_a_shard_that_vanishes_is_a_sentence_with_its_name(ragged: Path, tmp_pat
     pack_into(tmp_path, listed(6), samples_per_shard=3)
     shard_set = ShardSet(tmp_path)
     (tmp_path / "train-000001.tar").unlink()
-    with Loader(shard_set, Thumbnail(), batch=6) as loader, pytest.raises(ShardError, match=r"train-000001.tar: is mis"):
+    with (
+        Loader(shard_set, Thumbnail(), batch=6) as loader,
+        pytest.raises(ShardError, match=r"train-000001.tar: is mis"),
+    ):
         next(iter(loader))
