@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,12 @@ from numpy.typing import NDArray
 from data_shards.batch import Arrays, Batch, Transform
 from data_shards.errors import UserError
 from data_shards.ledger import BadSample, Ledger
+from data_shards.loading.ahead import EVERY, shards_ahead
 from data_shards.loading.rows import Pending, Rows
+from data_shards.loading.sets import ShardSets
 from data_shards.loading.stall import finished, stall
 from data_shards.loading.workers import Workers
-from data_shards.order import Stream, rank_positions, rank_slice
+from data_shards.mixture import Mixture
 from data_shards.stream import ShardSet
 
 KEPT = 3  # batches that stay intact besides the one given last
@@ -51,7 +54,7 @@ class Loader:
 
     def __init__(
         self,
-        shard_set: ShardSet,
+        shards: ShardSet | ShardSets,
         transform: Transform,
         *,
         batch: int,
@@ -73,12 +76,15 @@ class Loader:
             near = sorted({max(batch // world, 1) * world, (batch // world + 1) * world})
             right = " or ".join(map(str, near))
             raise UserError("batch", f"{batch} samples cannot be shared equally by {world} processes", f"{right} can")
-        if subset is not None and (len(subset) == 0 or subset.min() < 0 or subset.max() >= shard_set.samples):
-            raise UserError("subset", f"{len(subset)} indices", f"it needs some, from 0 to {shard_set.samples - 1}")
-        self.shard_set, self.transform, self.ledger = shard_set, transform, ledger or Ledger()
+        self.sets = shards if isinstance(shards, ShardSets) else ShardSets([shards])
+        samples = self.sets.samples
+        if subset is not None and (len(subset) == 0 or subset.min() < 0 or subset.max() >= samples):
+            raise UserError("subset", f"{len(subset)} indices", f"it needs some, from 0 to {samples - 1}")
+        self.transform, self.ledger, self.subset = transform, ledger or Ledger(), subset
         self.batch, self.rank, self.world, self.shuffle, self.batches = batch, rank, world, shuffle, batches
-        self.stream = Stream(shard_set.counts, seed=seed, lanes=lanes, shuffle=shuffle, subset=subset)
-        self._rows = Rows(shard_set, transform, self.stream)
+        self.stream = self.sets.stream(seed=seed, lanes=lanes, shuffle=shuffle, subset=subset)
+        self._rows = Rows(self.sets, transform, self.stream)
+        self._looks_ahead = shuffle and self.sets.are_fetched
         self.consumed = self.number = 0  # after the last batch given out
         self.stall_seconds, self.on_stall = stall_seconds, on_stall
         self._threads, self._prefetch = max(1, threads), max(1, prefetch)
@@ -135,21 +141,44 @@ class Loader:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What resumes the stream after the last batch given out, and what it must be resumed on."""
-        return {"consumed": self.consumed, "number": self.number, **self._identity()}
+        """What resumes the stream after the last batch given out, and what it must be resumed on: plain values."""
+        return {
+            "consumed": self.consumed,
+            "number": self.number,
+            **self._identity(),
+            "sets": self.sets.state(self.stream),
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after `state["consumed"]` samples. Raises `UserError` where the state is that of another stream."""
-        for name, mine in self._identity().items():
-            if name in state and state[name] != mine:
-                raise UserError(
-                    str(self.shard_set.directory),
-                    f"the run to be resumed had {name} {state[name]!r}, this one has {mine!r}",
-                    "samples would be repeated or lost; resume with what the run began with, or start a new one",
-                )
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after `state["consumed"]` samples. Shards that a set has gained since join in with its next epoch.
+
+        Raises `UserError` where the state is that of another stream.
+        """
+        mine = self._identity()
+        for name, value in mine.items():
+            if state.get(name, value) != value:
+                self._refuse(f"{name} {state[name]!r}", f"{value!r}")
+        states, consumed = state.get("sets"), int(state["consumed"])
+        if states is not None:
+            if len(states) != len(self.sets.sets):
+                self._refuse(f"{len(states)} shard sets", f"{len(self.sets.sets)}")
+            histories = self.sets.histories(states, self.stream, consumed)
+            if self.subset is not None and [list(entry) for entry in histories[0]] != states[0]["history"]:
+                self._refuse("a subset of fewer shards", "a subset of more")
+            self.stream = self.sets.stream(
+                seed=mine["seed"], lanes=mine["lanes"], shuffle=self.shuffle, subset=self.subset, histories=histories
+            )
         self._abandon()
-        self.consumed = int(state["consumed"])
-        self.number = int(state.get("number", self.consumed // self.batch))
+        self._rows = Rows(self.sets, self.transform, self.stream)
+        self.consumed = consumed
+        self.number = int(state.get("number", consumed // self.batch))
+
+    def _refuse(self, had: str, has: str) -> NoReturn:
+        raise UserError(
+            self.sets.where,
+            f"the run to be resumed had {had}, this one has {has}",
+            "samples would be repeated or lost; resume with what the run began with, or start a new one",
+        )
 
     def close(self) -> None:
         """End the threads and close the shards. Iterating again would start them again.
@@ -161,7 +190,7 @@ class Loader:
             self._workers.end()
             self._workers.join()
             self._workers = None
-        self.shard_set.close()
+        self.sets.close()
 
     def __enter__(self) -> Loader:
         return self
@@ -170,13 +199,14 @@ class Loader:
         self.close()
 
     def _identity(self) -> dict[str, Any]:
-        stream, root = self.stream, self.shard_set.manifest.root
+        """What makes the order beside the shards; the same on every rank."""
+        stream, subset = self.stream, self.subset
         return {
             "seed": stream.seed,
-            "samples": stream.samples,
             "lanes": stream.lanes,
             "block": stream.block,
-            "shards": root,
+            "weights": list(stream.dealing.parts) if isinstance(stream, Mixture) else [1],
+            "subset": None if subset is None else hashlib.sha256(subset.astype("<i8").tobytes()).hexdigest(),
         }
 
     def _abandon(self, patience: float | None = None) -> None:
@@ -198,7 +228,7 @@ class Loader:
         """Wait for tasks. Raises `StallError` where they do not come and that shall end the run."""
         assert self._workers is not None
         while not finished(tasks, self._workers, self.stall_seconds):
-            error = stall(self._workers, self.shard_set, self.stall_seconds)
+            error = stall(self._workers, self.sets, self.stall_seconds)
             if self.on_stall == "stop":
                 self._abandon(patience=0)
                 raise error
@@ -213,12 +243,10 @@ class Loader:
         """Have the threads write the global batch that begins at position `start`."""
         if self._workers is None:
             self._workers = Workers(self._threads)
-        if self.shuffle:
-            stop = start + self.batch
-            positions = rank_positions(start, self.batch, self.rank, self.world)
-        else:
-            stop = min(start + self.batch, self.samples)
-            positions = rank_slice(start, stop, self.rank, self.world)
+        stop = start + self.batch if self.shuffle else min(start + self.batch, self.samples)
+        positions = self.stream.share(start, stop, self.rank, self.world)
+        if self._looks_ahead and (not self._pending or start // self.batch % EVERY == 0):
+            self.sets.expect(shards_ahead(self.stream, start, self.batch, self.rank, self.world))
         located = self.stream.locate(positions)
         labels = np.full(len(positions), -1, np.int64)
         pending = Pending(self._next_arrays(), positions, located, located.index.copy(), labels, stop)
@@ -241,4 +269,4 @@ class Loader:
         self._seen += rows
         for sample in bad:
             self.ledger.record(sample)
-        self.ledger.check(self._seen, self.shard_set.directory)
+        self.ledger.check(self._seen, self.sets.where)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from data_shards.batch import Arrays, Draw, Transform
 from data_shards.errors import ImageError, ShardError
 from data_shards.ledger import BadSample
+from data_shards.loading.sets import ShardSets
 from data_shards.loading.stall import key_within
 from data_shards.loading.workers import Holding
+from data_shards.mixture import Mixture
 from data_shards.order import Located, Stream
-from data_shards.stream import ShardSet
 
 _ATTEMPTS = 32  # substitutes tried for one bad sample
 _KEY_SECONDS = 1.0  # that finding the key for an error may take
@@ -41,8 +42,8 @@ class Pending:
 class Rows:
     """Fills rows; safe for many threads."""
 
-    def __init__(self, shard_set: ShardSet, transform: Transform, stream: Stream) -> None:
-        self.shard_set, self.transform, self.stream = shard_set, transform, stream
+    def __init__(self, sets: ShardSets, transform: Transform, stream: Stream | Mixture) -> None:
+        self.sets, self.transform, self.stream = sets, transform, stream
 
     def write(self, holding: Holding, pending: Pending, first: int, last: int) -> list[BadSample]:
         """Fill rows [first, last) of a batch. Runs in a thread; gives the bad samples it met."""
@@ -58,16 +59,16 @@ class Rows:
                 bad.append(self._bad_sample(image, error, epoch, shard, sample, position))
                 shard, sample, pending.indices[row] = self._substitute(holding, draw, shard, pending.arrays, row)
             except Exception as error:
-                name = self.shard_set.shards[shard].name
-                error.add_note(f"while loading {name} {key_within(_KEY_SECONDS, self.shard_set, shard, sample)}")
+                key = key_within(_KEY_SECONDS, self.sets, shard, sample)
+                error.add_note(f"while loading {self.sets.place(shard)} {key}")
                 raise
-            pending.labels[row] = self.shard_set.label(shard, sample)
+            pending.labels[row] = self.sets.label(shard, sample)
             holding.finish(len(image))
         return bad
 
     def _read(self, holding: Holding, shard: int, sample: int) -> bytes:
         holding.take(shard, sample)
-        image = self.shard_set.read(shard, sample)
+        image = self.sets.read(shard, sample)
         holding.has_read()
         return image
 
@@ -81,22 +82,23 @@ class Rows:
                 continue
             return place, sample, index
         raise ShardError(
-            str(self.shard_set.directory / self.shard_set.shards[shard].name),
+            self.sets.place(shard),
             f"a sample cannot be decoded, nor can {_ATTEMPTS} drawn in its place",
             "the set holds next to no usable image; pack it again",
-            f"python -m data_shards verify {self.shard_set.directory}",
+            f"python -m data_shards verify {self.sets.of(shard)[0].where}",
         )
 
     def _bad_sample(
         self, image: bytes, error: ImageError, epoch: int, shard: int, sample: int, position: int
     ) -> BadSample:
+        shard_set, own = self.sets.of(shard)
         return BadSample(
-            shard=self.shard_set.shards[shard].name,
-            key=self.shard_set.key(shard, sample),
-            offset=self.shard_set.offset(shard, sample),
+            shard=shard_set.shards[own].name,
+            key=shard_set.key(own, sample),
+            offset=shard_set.offset(own, sample),
             hash=BadSample.hash_of(image),
             reason=error.reason,
             epoch=epoch,
             position=position,
-            root=self.shard_set.manifest.root,
+            root=shard_set.manifest.root,
         )

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from data_shards.errors import StallError
+from data_shards.loading.sets import ShardSets
 from data_shards.loading.workers import Workers
-from data_shards.stream import ShardSet
 
 _LOOKS = 10  # at the threads before they are said to be stuck
 _NAMED = 4  # samples in the sentence
@@ -35,33 +35,32 @@ def finished(tasks: Sequence[Future[Any]], workers: Workers, seconds: float) -> 
             return False
 
 
-def stall(workers: Workers, shard_set: ShardSet, seconds: float) -> StallError:
+def stall(workers: Workers, sets: ShardSets, seconds: float) -> StallError:
     """The sentence for threads that do not come back."""
     held = sorted((h.since, h.is_read, h.sample) for h in workers.holdings if h.sample is not None)
     named = []
     for since, is_read, sample in held[:_NAMED]:
-        key = key_within(_KEY_SECONDS, shard_set, *sample)
+        key = key_within(_KEY_SECONDS, sets, *sample)
         waited = time.perf_counter() - since
-        name = shard_set.shards[sample[0]].name
-        named.append(f"{name} {key} for {waited:.0f} s ({'decoding' if is_read else 'reading'})")
+        named.append(f"{sets.place(sample[0])} {key} for {waited:.0f} s ({'decoding' if is_read else 'reading'})")
     if len(held) > _NAMED:
         named.append(f"{len(held) - _NAMED} more")
     reads = any(not is_read for _, is_read, _ in held)
     return StallError(
-        str(shard_set.directory),
+        sets.where,
         f"no sample was finished for {seconds:.0f} s; threads hold {', '.join(named) or 'nothing'}",
         f"look into {'its disk or server' if reads else 'these images'}, or have the loader wait (on_stall=wait)",
-        f"python -m data_shards verify {shard_set.directory}",
+        f"python -m data_shards verify {sets.where}",
     )
 
 
-def key_within(seconds: float, shard_set: ShardSet, shard: int, sample: int) -> str:
+def key_within(seconds: float, sets: ShardSets, shard: int, sample: int) -> str:
     """The key of a sample, or its number where the shard does not give it in time."""
     found: list[str] = []
 
     def look() -> None:
         with suppress(Exception):  # whatever else is wrong, the error at hand is the one to report
-            found.append(shard_set.key(shard, sample))
+            found.append(sets.key(shard, sample))
 
     thread = threading.Thread(target=look, name="loader-key", daemon=True)
     thread.start()
