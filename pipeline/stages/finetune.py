@@ -108,6 +108,8 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         seed=config.seed,
         threads=config.trainer.threads,
         subset=chosen,
+        stall_seconds=config.trainer.stall_seconds,
+        on_stall=config.trainer.on_stall,
         ledger=Ledger.of_run(run.path, distributed.rank(), config.max_bad),
     )
     fitted = fit(
