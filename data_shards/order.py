@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data_shards.errors import UserError
 from data_shards.permute import permute
 from data_shards.splitmix import below, key_of, mix
 
@@ -206,6 +207,10 @@ class Stream:
         """The epoch that a position belongs to."""
         return int(self._split(position)[0])
 
+    def counts_in(self, epoch: int) -> Int64:
+        """The samples of each shard that an epoch is made of; a subset counts as one shard."""
+        return self.counts[: self.history[self._size_in(epoch)][1]] if self.subset is None else self._totals
+
     def substitute(self, epoch: int, shard: int, index: int, attempt: int) -> tuple[int, int, int]:
         """Shard, sample and index that stand in for a bad sample.
 
@@ -240,15 +245,20 @@ class Stream:
         if epoch not in self._orders:
             for old in sorted(self._orders)[:-1]:  # a batch spans few epochs; the one before may still be asked for
                 del self._orders[old]
-            if self.subset is None:
-                counts = self.counts[: self.history[self._size_in(epoch)][1]]
-            else:
-                counts = self._totals
+            counts = self.counts_in(epoch)
             if self.shuffle:
                 self._orders[epoch] = Order(counts, self.seed, epoch, self.lanes, self.block)
             else:
                 self._orders[epoch] = SequentialOrder(counts)
         return self._orders[epoch]
+
+
+def check_batch(batch: int, world: int) -> None:
+    """Raise `UserError` for a global batch that cannot be shared equally by `world` processes."""
+    if batch < 1 or batch % world:
+        near = sorted({max(batch // world, 1) * world, (batch // world + 1) * world})
+        right = f"{' or '.join(map(str, near))} can"
+        raise UserError("batch", f"{batch} samples cannot be shared equally by {world} processes", right)
 
 
 def share_of(places: NDArray[np.uint16], rank: int, world: int) -> Int64:
