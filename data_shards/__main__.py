@@ -22,11 +22,8 @@ from data_shards.inspect.text import describe
 from data_shards.progress import Progress
 from data_shards.repair.apply import Applied, apply
 from data_shards.repair.repair import Repaired, repair
-from data_shards.replay import replay
-from data_shards.stream import ShardSet
+from data_shards.replay import SETTINGS, replay_words
 from data_shards.verify import verify
-
-_REPLAY = {"seed": 0, "epoch": None, "step": 0, "world": 1, "batch": None, "lanes": 128, "split": "train"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -139,36 +136,9 @@ def _finish(parsed: argparse.Namespace) -> int:
 
 
 def _replay(parsed: argparse.Namespace) -> int:
-    given = {**_REPLAY, **_settings(parsed.settings)}
-    split = str(given.pop("split"))
-    numbers = {name: None if value is None else _integer(name, value) for name, value in given.items()}
-    if numbers["batch"] is None:
-        raise UserError("batch", "not given", "give the global batch size of the run, such as batch=256")
-    for line in replay(ShardSet(parsed.directory, split), **numbers):  # type: ignore[arg-type]
+    for line in replay_words(parsed.words):
         print(line)
     return 0
-
-
-def _settings(words: Sequence[str]) -> dict[str, str]:
-    settings = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or name not in _REPLAY:
-            raise UserError(word, "is no setting of replay", f"settings are {' '.join(f'{name}=' for name in _REPLAY)}")
-        settings[name] = value
-    return settings
-
-
-def _integer(name: str, value: object) -> int:
-    try:
-        number = int(str(value))
-    except ValueError:
-        raise UserError(name, f"{value!r} is no number", f"give a whole number, such as {name}=1") from None
-    if number < (1 if name in ("world", "batch", "lanes") else 0):
-        raise UserError(
-            name, f"{number} is too small", f"give at least {1 if name in ('world', 'batch', 'lanes') else 0}"
-        )
-    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -180,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
-        if name != "quarantine":
+        if name not in ("quarantine", "replay"):
             added.add_argument("directory", type=Path, metavar="DIR", help="directory with a manifest.json")
         return added
 
@@ -201,9 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     quarantine.add_argument("--out", type=Path, metavar="DIR", help="where apply writes the set without the samples")
     quarantine.add_argument("--in-place", action="store_true", help="apply changes the set itself")
     command("finish", _finish, "end a packing that several machines did: write its manifest")
-    settings = " ".join(f"{key}={'' if value is None else value}" for key, value in _REPLAY.items())
+    settings = " ".join(f"{key}={'' if value is None else value}" for key, value in SETTINGS.items())
     samples = command("replay", _replay, "which samples a global batch of a run holds, one line of JSON each")
-    samples.add_argument("settings", nargs="*", metavar="key=value", help=settings)
+    samples.add_argument("words", nargs="+", metavar="DIR|key=value", help=f"shard sets, and {settings}")
     return parser
 
 
