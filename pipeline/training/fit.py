@@ -90,7 +90,7 @@ def fit(
     if module.step < steps:
         done, total = module.step * trainer.batch, steps * trainer.batch
         with ProgressLine(total, unit="images", label=label, quiet=not run.writes, start=done) as line:
-            recording = Recording(run, track, line, trainer.log_every)
+            recording = Recording(run, loader, track, line, trainer.log_every)
             saving = Saving(run, loader, every, trainer.keep)
             try:
                 _engine(trainer, steps - module.step, [*callbacks, recording, saving]).fit(module, loader)
