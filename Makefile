@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 RUN := $(BIN)/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar10 test check format schema shard clean
+.PHONY: help install demo cifar10 test check format schema shard benchmark clean
 
 help: ## list the commands
 	@echo "make COMMAND"
@@ -28,8 +28,11 @@ demo: install ## the whole chain on real photographs, a few minutes; DATA=folder
 cifar10: install ## the chain on CIFAR-10 with all its comparisons; DATA=folder if you have it
 	@$(RUN) chain configs/chain/cifar10.yaml $(if $(DATA),data='$(DATA)')
 
-shard: install ## images into shards: SRC=folder OUT=folder, or CONFIG=recipe.yaml
+shard: install ## images into shards: SRC=folder, list, archive or URL, OUT=folder; or CONFIG=recipe.yaml
 	@$(RUN) shard $(if $(CONFIG),'$(CONFIG)',configs/shard/folder.yaml) $(if $(SRC),source='$(SRC)') $(if $(OUT),out='$(OUT)')
+
+benchmark: install ## packing beside its peers: DATA=folder or tar of JPEGs; JSON=file
+	@$(BIN)/python -m tests.benchmarks.shard --data '$(DATA)' --json '$(or $(JSON),benchmark.json)'
 
 test: install ## the test suite
 	@$(BIN)/python -m pytest

@@ -39,6 +39,8 @@ def pack(reader: Reader, out: Path, settings: PackSettings | None = None, progre
     """
     out, settings = Path(out), settings or PackSettings()
     progress = progress or Progress(quiet=True)
+    if settings.treatment is not None:
+        settings.treatment.require()
     with _output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         manifest = _finished(out, reader, settings)

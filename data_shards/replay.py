@@ -23,8 +23,8 @@ from data_shards.growth import History
 from data_shards.index import Index, read_index
 from data_shards.manifest import Manifest, Shard
 from data_shards.mixture import Mixture
-from data_shards.order import check_batch, rank_positions
-from data_shards.store import ShardStore
+from data_shards.order import check_batch
+from data_shards.store import OpenFile, ShardStore
 from data_shards.tar import BLOCK, name_in
 
 SETTINGS = {
@@ -63,16 +63,21 @@ class ManifestOnly:
             held = ", ".join(manifest.splits) or "no samples"
             raise ShardError(str(directory), f"has no split {split!r}", f"it has {held}")
         self.counts = np.array([shard.samples for shard in self.shards], np.int64)
-        self._store = ShardStore(self.directory)
+        self._store = ShardStore(self._open, lambda shard: str(self.directory / self.shards[shard].name))
         self._index = functools.lru_cache(maxsize=64)(self._read_index)
 
     def key(self, shard: int, sample: int) -> str:
         """The key of a sample: its name in the tar up to the first dot."""
         offset = int(self._index(shard).offset[sample])
-        directory, slash, base = name_in(self._store.read(self.shards[shard].name, offset - BLOCK, BLOCK)).rpartition(
-            "/"
-        )
+        directory, slash, base = name_in(self._store.read(shard, offset - BLOCK, BLOCK)).rpartition("/")
         return directory + slash + base.partition(".")[0]
+
+    def _open(self, shard: int) -> OpenFile:
+        path = self.directory / self.shards[shard].name
+        try:
+            return OpenFile(path)
+        except FileNotFoundError:
+            raise ShardError.missing(path) from None
 
     def _read_index(self, shard: int) -> Index:
         index = read_index(self.directory / self.shards[shard].name)
@@ -110,7 +115,7 @@ def replay(
             raise UserError("epoch", "epochs of several sets do not end together", "give step= since the start")
         number += -(-stream.streams[0].begin_of(epoch) // batch)
     for rank in range(world):
-        located = stream.locate(rank_positions(number * batch, batch, rank, world))
+        located = stream.locate(stream.share(number * batch, (number + 1) * batch, rank, world))
         for shard, sample, index in zip(
             located.shard.tolist(), located.sample.tolist(), located.index.tolist(), strict=True
         ):

@@ -31,6 +31,7 @@ from data_shards.packing.lease import Lease
 from data_shards.packing.quarantine import FOLDER, IMAGES, LEDGER, tar_name
 from data_shards.packing.records import RECORDS, read_records
 from data_shards.packing.slice_packer import DUPLICATES, duplicate_line, why
+from data_shards.packing.wids_index import name_for, wids_index
 from data_shards.sample import number_of
 from data_shards.shard_writer import OpenShard
 
@@ -108,7 +109,12 @@ class _Finish:
             reasons=dict(sorted(self.reasons.items())),
             duplicates={kind: counts[kind] for kind in KINDS if counts[kind]},
             traits={trait: self.traits[trait] for trait in TRAITS if self.traits[trait]},
+            at=packing.target.at,
         )
+        for split in manifest.splits:
+            listed = self.work / name_for(split)
+            write_durably(listed, wids_index(split, manifest.of(split)).encode())
+            packing.target.put(listed, listed.name)
         packing.target.save(manifest, packing.out)
         return manifest
 

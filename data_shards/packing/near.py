@@ -24,7 +24,7 @@ from data_shards.packing.duplicates import Repeats
 LOOK = np.dtype([("hash", "<u8"), ("number", "<u8")])
 """A perceptual hash and the number of its image. Of two images the one with the lower number is the earlier."""
 
-_TOGETHER = 2_000_000  # lines that are compared at once
+_TOGETHER = 1_000_000  # lines that are compared at once
 _MANY = 4_000_000  # different hashes from which on two bands must agree
 _PART_BITS = 8
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)

@@ -164,6 +164,8 @@ class _SlicePacker:
         shards = sorted(self.shards, key=lambda shard: self.places[shard.name])
         result = SliceResult(self.work.name, counts, dict(self.quarantine.reasons), shards)
         self.packing.finish_slice(self.piece, result)
+        for shard in shards:
+            self.packing.target.settle(self.work, shard.name)
 
     def check_rate(self) -> None:
         """Stop where too many images are bad."""

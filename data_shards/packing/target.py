@@ -21,6 +21,9 @@ _WAITING = ".packing"
 class Target(abc.ABC):
     """Takes the files of a shard set. `work` is the folder of slice `piece`, `name` a file in it."""
 
+    at: str | None = None
+    """The URL, where it is one."""
+
     @abc.abstractmethod
     def has(self, final: str) -> bool:
         """Whether a file is there under its final name."""
@@ -39,7 +42,7 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def place(self, piece: int, work: Path, name: str, final: str) -> None:
-        """Give a staged file its final name."""
+        """Give a file its final name, whether it was staged or not."""
 
     @abc.abstractmethod
     def fetch(self, piece: int, work: Path, name: str) -> Path:
@@ -98,7 +101,7 @@ class Url(Target):
     """A prefix in an object store, or anything else that has a URL."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.at = self.url = url.rstrip("/")
 
     def has(self, final: str) -> bool:
         return remote.exists(f"{self.url}/{final}")
@@ -116,6 +119,9 @@ class Url(Target):
     def place(self, piece: int, work: Path, name: str, final: str) -> None:
         if remote.exists(self._waiting(piece, name)):
             remote.move(self._waiting(piece, name), f"{self.url}/{final}")
+            self.settle(work, name)
+        elif (work / name).exists():  # a file that was not staged: it is small
+            self.put(work / name, final)
         elif not remote.exists(f"{self.url}/{final}"):
             raise FileNotFoundError(errno.ENOENT, "is gone", self._waiting(piece, name))
 
@@ -134,8 +140,8 @@ class Url(Target):
         remote.remove(self._waiting(piece, name))
 
     def save(self, manifest: Manifest, out: Path) -> None:
-        remote.write(f"{self.url}/{FILE}", manifest.text().encode())
-        replace(manifest, at=self.url).save(out)
+        remote.write(f"{self.url}/{FILE}", replace(manifest, at=None).text().encode())
+        manifest.save(out)
 
     def _waiting(self, piece: int, name: str) -> str:
         return f"{self.url}/{_WAITING}/{piece:06d}-{name}"

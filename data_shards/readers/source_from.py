@@ -47,10 +47,10 @@ def source_from(text: str, *, holdout: float = 0.0, tiles: bool = False) -> Word
     if text in ("cifar10", "imagenette"):
         return TorchvisionDataset.Config(dataset="cifar10" if text == "cifar10" else "imagenette")
     if remote.is_url(text):
-        return _file(text) or _url(text, holdout)
+        return _file(text, holdout) or _url(text, holdout)
     folder = os.path.expanduser(text)
     if not os.path.isdir(folder):
-        source = _file(text)
+        source = _file(text, holdout)
         if source is None:
             found = (
                 "is no folder of pictures, no list and no archive"
@@ -63,16 +63,16 @@ def source_from(text: str, *, holdout: float = 0.0, tiles: bool = False) -> Word
     return _folder(text, folder, holdout, tiles)
 
 
-def _file(text: str) -> Words | None:
-    """The reader for a file, or a pattern, by the end of its name."""
+def _file(text: str, holdout: float) -> Words | None:
+    """The reader for a file, or a pattern, by the end of its name. Tars of samples say their splits themselves."""
     lower = text.lower().partition("?")[0] if remote.is_url(text) else text.lower()
     if text.startswith(PIPE):
         return WebdatasetTars.Config(path=text)
     if lower.endswith(".zip"):
-        return Archives.Config(path=text)
+        return Archives.Config(path=text, holdout=holdout)
     if lower.endswith(archives.ENDINGS) or ("{" in text and tables.ending_of(text) is None):
-        return WebdatasetTars.Config(path=text) if _holds_samples(text) else Archives.Config(path=text)
-    return ImageList.Config(path=text) if tables.ending_of(text) else None
+        return WebdatasetTars.Config(path=text) if _holds_samples(text) else Archives.Config(path=text, holdout=holdout)
+    return ImageList.Config(path=text, holdout=holdout) if tables.ending_of(text) else None
 
 
 def _url(url: str, holdout: float) -> Words:
@@ -100,7 +100,7 @@ def _folder(text: str, folder: str, holdout: float, tiles: bool) -> Words:
     count = sum(1 for _, _ in zip(range(_FEW + 1), pictures, strict=False))
     if count == 0 and found:
         ending = next(ending for ending in archives.ENDINGS if ending in found)
-        archive = _file(os.path.join(text, f"*{ending}"))
+        archive = _file(os.path.join(text, f"*{ending}"), holdout)
         assert archive is not None, ending
         return archive
     if tiles and 0 < count <= _FEW:

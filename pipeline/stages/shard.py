@@ -13,6 +13,8 @@ from data_shards.pack import check_unchanged, pack
 from data_shards.packing.settings import PackSettings
 from data_shards.progress import Progress
 from data_shards.readers import Reader, Source, source_from
+from data_shards.readers.reader import check_holdout
+from data_shards.remote import is_url
 from pipeline.artifacts import Artifact
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
@@ -36,6 +38,14 @@ class Config(PackSettings):
     """Share of the images to move to the split "test", where `source` is a word and has no such split."""
     tiles: bool = False
     """Cut tiles from the pictures where `source` is a folder of few of them without classes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_holdout(self.holdout)
+        if is_url(self.out):
+            raise ValueError(f"out is a directory on a disk, not {self.out}; shards go to a URL with to={self.out}")
+        if self.to is not None and not is_url(self.to):
+            raise ValueError(f"to is a URL, not {self.to!r}; a directory is given as out={self.to}")
 
 
 def inputs(config: Config) -> Mapping[str, Input]:

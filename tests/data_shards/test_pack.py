@@ -209,3 +209,16 @@ def test_settings_out_of_range_are_refused() -> None:
         PackSettings(samples_per_shard=0)
     with pytest.raises(ValueError, match="max_bad is a share"):
         PackSettings(max_bad=0)
+
+
+def test_the_wids_library_opens_the_shards_by_their_list(tmp_path: Path) -> None:
+    wids = pytest.importorskip("wids", reason="wids comes with the extra dev")
+    reader = listed(7, test=2)
+    pack_into(tmp_path, reader, samples_per_shard=3)
+    for split, images in (("train", reader.images[:7]), ("test", reader.images[7:])):
+        index = str(tmp_path / f"{split}.wids.json")
+        dataset = wids.ShardListDataset(index, transformations=[], keep=True, localname=str)
+        assert len(dataset) == len(images)
+        for sample, (name, _, _, image) in zip(dataset, images, strict=True):
+            assert sample[".jpg"].read() == image
+            assert json.load(sample[".json"])["source"] == name

@@ -51,7 +51,7 @@ def test_few_files_and_indices_stay_open(tmp_path: Path, monkeypatch: pytest.Mon
     pack_into(tmp_path, reader, samples_per_shard=2)
     monkeypatch.setattr(stream, "_INDICES", 3)
     train = ShardSet(tmp_path)
-    train._store = ShardStore(tmp_path, open_files=2)
+    train._store = ShardStore(train._open, train.place, limit=2)
     failures = []
 
     def read_all(seed: int) -> None:

@@ -12,15 +12,18 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.artifacts import Artifact
 from tests.commands import Done, run
+from tests.data_shards.pictures import jpeg
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The sentence with which a command line is refused."""
     assert main(arguments) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith("error: ")
     assert "Traceback" not in errors
-    return errors
+    before, found, sentence = errors.partition("error: ")
+    assert found
+    assert not before or before.endswith("\n")  # lines of progress, on a slow machine
+    return found + sentence
 
 
 def test_a_missing_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -137,3 +140,33 @@ def test_help_and_shard_start_without_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "pretrain" in done.stdout
     assert "samples_per_shard" in done.stdout
+
+
+def test_a_url_for_a_run_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    says = refused(capsys, "shard", f"source={tmp_path}", "out=s3://bucket/shards")
+    assert "out is a directory on a disk, not s3://bucket/shards; shards go to a URL with to=s3://bucket/shards" in says
+
+
+def test_a_directory_for_a_url(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    says = refused(capsys, "shard", f"source={tmp_path}", f"to={tmp_path / 'shards'}")
+    assert "to is a URL" in says
+
+
+def test_pictures_that_came_after_the_shards(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(3):
+        (pictures / f"{number}.jpg").write_bytes(jpeg(number))
+    arguments = ("shard", f"source={pictures}", f"out={tmp_path / 'out'}")
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    assert "is up to date" in capsys.readouterr().out
+    (pictures / "new.jpg").write_bytes(jpeg(9))
+    says = refused(capsys, *arguments)
+    assert "holds a finished shard set, but its source listed 3 images and now lists 4" in says
+
+
+def test_a_set_that_is_excluded_and_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    says = refused(capsys, "shard", f"source={tmp_path}", f"out={tmp_path / 'out'}", f"exclude=[{tmp_path}]")
+    assert "holds no manifest.json; give the directory that `shard` wrote" in says
