@@ -18,10 +18,12 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from data_shards.manifest import FILE as MANIFEST
+from data_shards.manifest import Manifest
 from pipeline.errors import ArtifactError
 
 FORMAT = 1
@@ -90,6 +92,21 @@ class Artifact:
             for name, facts in self.files.items()
             if not (self.path / name).is_file() or (self.path / name).stat().st_size != facts["bytes"]
         ]
+
+
+def shards_at(where: str, *, wanted_by: str = "", key: str = "") -> Artifact:
+    """Shards as an input: of a run of `shard`, or in any directory with a manifest. Their content is their root.
+
+    Raises `ArtifactError` where there are none, and `ShardError` for a damaged manifest.
+    """
+    directory = Path(where)
+    if (directory / FILE).exists() or not (directory / MANIFEST).is_file():
+        artifact = Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
+    else:
+        artifact = Artifact(stage="shard", kind="shards", fingerprint="", content="", path=directory)
+    # A set may have been repaired, or have grown, since its run.
+    known = (directory / MANIFEST).is_file()
+    return replace(artifact, content=Manifest.load(directory).root) if known else artifact
 
 
 def fingerprint(stage: str, identity: Any, inputs: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from data_shards.loader import Loader
 from data_shards.stream import ShardSet
 from pipeline.evaluation.features import extract
 from pipeline.objectives.objective import Objective
+from pipeline.views.views import Views
 
 CROPS, PROTOTYPES = "crops.png", "prototypes.png"
 GAP = 2
@@ -22,13 +23,13 @@ GAP = 2
 def draw_crops(shard_set: ShardSet, transform: Transform, seed: int, folder: Path, images: int = 8) -> str:
     """A row an image: every crop that the first epoch drew of it. Gives the file's name."""
     indices = shard_set.spread(images)
-    arrays = transform.allocate(len(indices))
-    for row, index in enumerate(indices):
-        transform.write(shard_set.image(int(index)), Draw(seed, 0, int(index)), arrays, row)
-    height = max(array.shape[2] for array in arrays)
+    with Loader(shard_set, transform, batch=len(indices), shuffle=False, seed=seed, subset=indices) as loader:
+        views = Views.of(next(iter(loader))).coloured()
+    groups = [group.permute(0, 1, 3, 4, 2).numpy() for group in views.crops]
+    height = max(views.sizes)
     rows = []
     for row in range(len(indices)):
-        crops = [crop for array in arrays for crop in array[:, row]]
+        crops = [crop for group in groups for crop in group[:, row]]
         rows.append(np.concatenate([_framed(crop, height) for crop in crops], axis=1))
     return _write(np.concatenate(rows), folder / CROPS)
 

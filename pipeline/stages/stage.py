@@ -26,6 +26,8 @@ class Input:
     kind: str
     stages: tuple[str, ...] = ()
     """Which stages a chain takes it from, best first; any that makes the kind when empty."""
+    may_change: bool = False
+    """Whether the run goes on although its content has become another one; the stage sees to it that this is sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,8 @@ def execute(name: str, settings: Any) -> Artifact:
             "start as many as the recipe asks for, or set trainer.devices and trainer.nodes",
         )
     wanted = stage.inputs(settings)
-    given = {key: Artifact.load(i.path, i.kind, wanted_by=name, key=key) for key, i in wanted.items()}
-    contents = {key: artifact.content for key, artifact in given.items()}
+    given = {key: _load(i, name, key) for key, i in wanted.items()}
+    contents = {key: "" if wanted[key].may_change else artifact.content for key, artifact in given.items()}
     asked = artifacts.fingerprint(name, config.identity(settings), contents)
     out = Path(settings.out)
     done = _finished(out, asked)
@@ -106,6 +108,12 @@ def execute(name: str, settings: Any) -> Artifact:
             if result.kind != "report":
                 _report(out)
     return artifact
+
+
+def _load(wanted: Input, stage: str, key: str) -> Artifact:
+    if wanted.kind == "shards":
+        return artifacts.shards_at(wanted.path, wanted_by=stage, key=key)
+    return Artifact.load(wanted.path, wanted.kind, wanted_by=stage, key=key)
 
 
 def _finished(out: Path, asked: str) -> Artifact | None:

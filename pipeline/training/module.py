@@ -93,7 +93,7 @@ class ObjectiveModule(pl.LightningModule):
         self.rate = self.optimizer().param_groups[0]["lr"]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        views = Views.of(batch).to(self.device)
+        views = Views.of(batch).to(self.device).coloured()
         outcome = self.objective(views, self.progress())
         self.loss, self.metrics, self.wait = outcome.loss.detach(), outcome.metrics, batch.wait
         loss: Tensor = outcome.loss

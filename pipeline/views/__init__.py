@@ -4,6 +4,7 @@
     pair.py         two views (BYOL, Barlow Twins)              resample.py     a box, resized with antialiasing
     labelled.py     one view: training, evaluation              photometric.py  jitter, grayscale, blur, solarisation
     views.py        what an objective gets; normalisation       render.py       bytes of an image -> crops in a batch
+                                                                colour.py       photometric.py for batches on the device
 
 To add a way of pretraining views: one file with a class that derives from `RandomViews` (or from `Renderer`, where the
 laws of draw.py do not say what you need), and in it a frozen keyword-only `Config` with a `name: Literal[...]` of its

@@ -76,6 +76,17 @@ class Law:
         )
 
 
+_COLOURS: list[Any] = [
+    ("jitter", np.int64),  # 0 or 1: whether the next five count
+    ("order", np.int64, (4,)),  # of BRIGHTNESS, CONTRAST, SATURATION, HUE
+    ("brightness", np.float32),
+    ("contrast", np.float32),
+    ("saturation", np.float32),
+    ("hue", np.float32),
+    ("grayscale", np.int64),  # 0 or 1
+    ("sigma", np.float32),  # of the blur, 0 for none
+    ("solarise", np.int64),  # 0 or 1
+]
 VIEW = np.dtype(
     [
         ("size", np.int64),  # side of the crop, pixels
@@ -88,19 +99,13 @@ VIEW = np.dtype(
         ("grid_top", np.int64),  # ... of which the crop is the window that starts here
         ("grid_left", np.int64),
         ("flip", np.int64),  # 0 or 1
-        ("jitter", np.int64),  # 0 or 1: whether the next five count
-        ("order", np.int64, (4,)),  # of BRIGHTNESS, CONTRAST, SATURATION, HUE
-        ("brightness", np.float32),
-        ("contrast", np.float32),
-        ("saturation", np.float32),
-        ("hue", np.float32),
-        ("grayscale", np.int64),  # 0 or 1
-        ("sigma", np.float32),  # of the blur, 0 for none
-        ("solarise", np.int64),  # 0 or 1
+        *_COLOURS,
     ],
     align=True,
 )
 """One view as drawn: everything `render` needs to know about it."""
+COLOURS = np.dtype(_COLOURS, align=True)
+"""The end of a VIEW: what travels beside the crops where their colours are changed on the device."""
 
 Reduction: TypeAlias = Literal[1, 2, 4, 8]
 """A JPEG can be decoded at 1 / this of its size."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data_shards.batch import Draw
 from pipeline.views.bounds import check_jitter, check_probability, check_range, check_scale, check_size
 from pipeline.views.draw import Law, Reduction
-from pipeline.views.render import RandomViews, Renderer
+from pipeline.views.render import Photometric, RandomViews, Renderer
 
 
 class Labelled(RandomViews):
@@ -41,6 +41,8 @@ class Labelled(RandomViews):
         "Probability that the crop is jittered."
         grayscale: float = 0.0
         "Probability that the crop loses its colour."
+        photometric: Photometric = "cpu"
+        "Where colours are changed: cpu, by the loader, or device, in batches where the network is."
 
         def __post_init__(self) -> None:
             check_size("size", self.size)
@@ -64,7 +66,7 @@ class Labelled(RandomViews):
             jitter_probability=config.jitter_probability,
             grayscale=config.grayscale,
         )
-        super().__init__([law])
+        super().__init__([law], config.photometric)
 
 
 class Evaluation(Renderer):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.views.bounds import check_jitter, check_probability, check_range, check_scale, check_size
 from pipeline.views.draw import Law
-from pipeline.views.render import RandomViews
+from pipeline.views.render import Photometric, RandomViews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,8 @@ class MultiCrop(RandomViews):
         "Least and greatest standard deviation of the blur, pixels of the crop."
         solarise: float = 0.0
         "Probability that the bright half of a crop's levels is inverted."
+        photometric: Photometric = "cpu"
+        "Where colours are changed: cpu, by the loader, or device, in batches where the network is."
 
         def __post_init__(self) -> None:
             if not self.crops:
@@ -77,7 +79,7 @@ class MultiCrop(RandomViews):
             return MultiCrop(self)
 
     def __init__(self, config: Config) -> None:
-        super().__init__([_law(config, kind) for kind in config.crops for _ in range(kind.count)])
+        super().__init__([_law(config, kind) for kind in config.crops for _ in range(kind.count)], config.photometric)
 
 
 def _law(config: MultiCrop.Config, kind: Crops) -> Law:

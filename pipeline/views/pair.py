@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.views.bounds import check_jitter, check_probability, check_range, check_scale, check_size
 from pipeline.views.draw import Law
-from pipeline.views.render import RandomViews
+from pipeline.views.render import Photometric, RandomViews
 
 
 class Pair(RandomViews):
@@ -44,6 +44,8 @@ class Pair(RandomViews):
         "Least and greatest standard deviation of the blur, pixels of the crop."
         solarise: tuple[float, float] = (0.0, 0.2)
         "Probability that the bright half of the levels of the first and the second crop is inverted."
+        photometric: Photometric = "cpu"
+        "Where colours are changed: cpu, by the loader, or device, in batches where the network is."
 
         def __post_init__(self) -> None:
             check_size("size", self.size)
@@ -61,7 +63,7 @@ class Pair(RandomViews):
             return Pair(self)
 
     def __init__(self, config: Config) -> None:
-        super().__init__([_law(config, view) for view in range(2)])
+        super().__init__([_law(config, view) for view in range(2)], config.photometric)
 
 
 def _law(config: Pair.Config, view: int) -> Law:

@@ -5,7 +5,8 @@
 3. one compiled call a crop size: resample, colour, round, and write each crop into its place
 
 Crops are bytes in rows of RGB, (height, width, 3): a quarter of the size of floats, and what torch calls channels_last
-when it sees them as (3, height, width). Normalisation is left to the device (`views.normalise`).
+when it sees them as (3, height, width). Normalisation is left to the device (`views.normalise`); so are colours, where
+the recipe says `photometric: device`: then the crops come plain, and what was drawn for them in one more array.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import math
 import threading
 from collections.abc import Sequence
 from itertools import groupby, pairwise
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_shards import images
 from data_shards.batch import Arrays, Draw
-from pipeline.views.draw import LAW, VIEW, Law, Reduction, draw_views
+from pipeline.views.draw import COLOURS, LAW, VIEW, Law, Reduction, draw_views
 from pipeline.views.kernel import Floats, Pixels, entry, kernel
 from pipeline.views.offsets import U0, U1, U2, U3, Offset
 from pipeline.views.photometric import blur, gaussian, grayscale, jitter, solarise
@@ -33,6 +34,9 @@ Scratch: TypeAlias = tuple[Any, ...]
 
 A plain tuple of arrays: numba spends 2 us on recognising a named one at every call.
 """
+
+Photometric: TypeAlias = Literal["cpu", "device"]
+"""Where colours are changed: by the kernels of the loader, or in batches on the device that trains (colour.py)."""
 
 HALF = np.float32(0.5)
 DECODE_BUFFER = 12 << 20
@@ -98,11 +102,11 @@ class Renderer(abc.ABC):
     one size that follow each other share an array.
     """
 
-    def __init__(self, sizes: Sequence[int], sigma: float = 0.0) -> None:
+    def __init__(self, sizes: Sequence[int], sigma: float = 0.0, photometric: Photometric = "cpu") -> None:
         """`sizes`: side of each view in pixels; `sigma`: of the strongest blur, pixels."""
         self.groups = tuple((size, len(list(views))) for size, views in groupby(sizes))
         """(side in pixels, number of views) of each array."""
-        self._sigma = sigma
+        self._sigma, self._later = sigma, photometric == "device"
         self._threads = threading.local()
 
     @abc.abstractmethod
@@ -110,8 +114,15 @@ class Renderer(abc.ABC):
         """Fill `views`, VIEW records, for an upright image; returns the reduction at which it may be decoded."""
 
     def allocate(self, batch: int) -> Arrays:
-        """For each group an array of bytes (views, batch, size, size, 3)."""
-        return tuple(np.empty((views, batch, size, size, 3), np.uint8) for size, views in self.groups)
+        """For each group an array of bytes (views, batch, size, size, 3).
+
+        With `photometric: device` one more, (all views, batch, bytes of a COLOURS record).
+        """
+        arrays = tuple(np.empty((views, batch, size, size, 3), np.uint8) for size, views in self.groups)
+        if self._later:
+            views = sum(views for _, views in self.groups)
+            arrays += (np.zeros((views, batch, COLOURS.itemsize), np.uint8),)
+        return arrays
 
     def write(self, image: bytes, draw: Draw, arrays: Arrays, row: int) -> None:
         """Write the crops of one encoded image into `row` of each array. Raises `ImageError`."""
@@ -119,11 +130,14 @@ class Renderer(abc.ABC):
         info = images.probe(image)
         height, width = info.upright
         reduction = self.lay_out(draw, height, width, thread.views)
+        if self._later:
+            arrays[-1][:, row] = thread.colours
+            thread.colours[:] = 0  # nothing to do for `render`
         pixels = images.decode(image, scale=reduction, info=info, buffer=thread.buffer)
         if pixels.shape[:2] == (height, width):  # what is no JPEG comes whole
             reduction = 1
         scratch = thread.scratch_for(pixels.shape[0], pixels.shape[1])
-        for views, array in zip(thread.groups, arrays, strict=True):
+        for views, array in zip(thread.groups, arrays[: len(self.groups)], strict=True):
             render(pixels, reduction, views, array, row, scratch)
 
     def _thread(self) -> _Thread:
@@ -141,6 +155,7 @@ class _Thread:
         self.views = np.zeros(sum(views for _, views in groups), VIEW)
         ends = np.cumsum([0, *(views for _, views in groups)])
         self.groups = [self.views[begin:end] for begin, end in pairwise(ends)]
+        self.colours = self.views.view(np.uint8).reshape(-1, VIEW.itemsize)[:, -COLOURS.itemsize :]
         self.buffer = np.empty(DECODE_BUFFER, np.uint8)
         self._largest, self._sigma = max(size for size, _ in groups), sigma
         self._height = self._width = 0
@@ -158,10 +173,9 @@ class _Thread:
 class RandomViews(Renderer):
     """Views drawn at random, one law a view."""
 
-    def __init__(self, laws: Sequence[Law]) -> None:
-        super().__init__(
-            [law.size for law in laws], max((law.blur_sigma[1] for law in laws if law.blur > 0), default=0.0)
-        )
+    def __init__(self, laws: Sequence[Law], photometric: Photometric = "cpu") -> None:
+        sigma = max((law.blur_sigma[1] for law in laws if law.blur > 0), default=0.0)
+        super().__init__([law.size for law in laws], sigma, photometric)
         self._laws = np.array([law.record() for law in laws], LAW)
 
     def lay_out(self, draw: Draw, height: int, width: int, views: NDArray[Any]) -> Reduction:

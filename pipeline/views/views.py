@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data_shards.batch import Batch
+from pipeline.views.colour import colour
+from pipeline.views.draw import COLOURS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -30,12 +34,17 @@ class Views:
     """Global index of each sample within its split, int64 (batch)."""
     labels: Tensor
     """Class of each sample, -1 where it has none, int64 (batch)."""
+    colours: NDArray[Any] | None = None
+    """What `coloured` is still to do to each crop, COLOURS records (all views, batch); None where it is done."""
 
     @classmethod
     def of(cls, batch: Batch) -> Views:
         """The views of a loader's batch; they share its memory, which the loader uses again after a few batches."""
-        crops = tuple(torch.from_numpy(array).permute(0, 1, 4, 2, 3) for array in batch.arrays)
-        return cls(crops, torch.from_numpy(batch.indices), torch.from_numpy(batch.labels))
+        arrays, colours = batch.arrays, None
+        if arrays[-1].ndim == 3:  # no pictures: the loader left colours to the device
+            arrays, colours = arrays[:-1], arrays[-1].view(COLOURS)[..., 0]
+        crops = tuple(torch.from_numpy(array).permute(0, 1, 4, 2, 3) for array in arrays)
+        return cls(crops, torch.from_numpy(batch.indices), torch.from_numpy(batch.labels), colours)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -43,9 +52,19 @@ class Views:
         return tuple(crops.shape[-1] for crops in self.crops)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Views:
-        """The same views on another device."""
+        """The same views on another device; draws for colours stay on the CPU, which plans by them."""
         moved = [tensor.to(device, non_blocking=non_blocking) for tensor in (*self.crops, self.indices, self.labels)]
-        return Views(tuple(moved[:-2]), moved[-2], moved[-1])
+        return Views(tuple(moved[:-2]), moved[-2], moved[-1], self.colours)
+
+    def coloured(self) -> Views:
+        """The views as an objective is to see them: with colours changed, where the loader has left that."""
+        if self.colours is None:
+            return self
+        crops, first = [], 0
+        for group in self.crops:
+            crops.append(colour(group, self.colours[first : first + len(group)]))
+            first += len(group)
+        return Views(tuple(crops), self.indices, self.labels)
 
 
 def normalise(
