@@ -131,6 +131,8 @@ class ShardCache:
         if wanted.size > self.settings.bytes:
             given = f"keeps at most {self.settings.bytes} bytes, and {wanted.url} has {wanted.size}"
             raise OutputError(str(self.folder.folder), given, "give the cache more bytes")
+        with self._lock:
+            self._failed.pop(wanted.name, None)  # that was then; one that happens while this waits counts
         full_since: float | None = None
         while True:
             try:

@@ -6,6 +6,8 @@ images are read one by one, as that costs less than reading everything.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 from collections.abc import Callable
 
@@ -25,17 +27,21 @@ def read_labels(index: Index, read: Callable[[int, int], bytes], number: Callabl
     """
     labels = np.full(len(index), -1, np.int64)
     rows = np.flatnonzero(index.label_offset >= 0)
-    begins, sizes = index.label_offset[rows].tolist(), index.label_size[rows].tolist()
-    first = 0
-    while first < len(rows):
-        begin, end, last = begins[first], begins[first] + sizes[first], first + 1
-        while last < len(rows) and 0 <= begins[last] - end <= _GAP and begins[last] + sizes[last] - begin <= _MOST:
-            end, last = begins[last] + sizes[last], last + 1
-        content = read(begin, end - begin)
-        for row in range(first, last):
-            at = begins[row] - begin
-            labels[rows[row]] = number(content[at : at + sizes[row]])
-        first = last
+    begins = index.label_offset[rows]
+    ends = begins + index.label_size[rows]
+    apart = (begins[1:] < ends[:-1]) | (begins[1:] - ends[:-1] > _GAP)
+    bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)] if len(rows) else []
+    starts, stops = begins.tolist(), ends.tolist()
+    numbers: list[int] = []
+    for first, last in itertools.pairwise(bounds):
+        while first < last:
+            start = starts[first]
+            until = max(bisect.bisect_right(stops, start + _MOST, first, last), first + 1)
+            content = read(start, stops[until - 1] - start)
+            places = zip(starts[first:until], stops[first:until], strict=True)
+            numbers += [number(content[begin - start : end - start]) for begin, end in places]
+            first = until
+    labels[rows] = numbers
     return labels
 
 

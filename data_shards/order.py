@@ -166,6 +166,11 @@ class Stream:
         """Samples of one epoch, the set being as large as it is now."""
         return int(self._totals[-1])
 
+    @property
+    def lane_count(self) -> int:
+        """The lanes of an epoch, the set being as large as it is now."""
+        return int(self._lanes[-1])
+
     def locate(self, positions: ArrayLike) -> Located:
         """Where the samples of these positions of the stream are."""
         epochs, offsets, _ = self._split(positions)

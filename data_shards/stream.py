@@ -99,7 +99,7 @@ class ShardSet:
 
     def labels(self) -> NDArray[np.int64]:
         """The class of every sample of the split (samples), -1 where it has none. Reads the label of each."""
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="labels") as pool:
+        with ThreadPoolExecutor(min(_READERS, len(self.shards)), thread_name_prefix="labels") as pool:
             return np.concatenate(list(pool.map(self._labels, range(len(self.shards)))))
 
     def offset(self, shard: int, sample: int) -> int:

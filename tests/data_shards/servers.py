@@ -14,8 +14,8 @@ from typing import Any
 class Files(http.server.ThreadingHTTPServer):
     """Counts the bodies it gives of each name in `seen`.
 
-    While `down` is set it answers 503. What is `damaged` so many times comes with a flipped bit in its middle, and with
-    a `delay` every answer takes that long, in seconds.
+    While `down` is set it answers 503, and to every other request as long as it `fails` some more times. What is
+    `damaged` so many times comes with a flipped bit in its middle. Every answer takes `delay` seconds.
     """
 
     daemon_threads = True
@@ -25,7 +25,9 @@ class Files(http.server.ThreadingHTTPServer):
         self.seen: Counter[str] = Counter()
         self.damaged: Counter[str] = Counter()
         self.down = threading.Event()
+        self.fails = 0
         self.delay = 0.0
+        self.requests = 0
         self.stopped = threading.Event()
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -51,7 +53,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.stopped.wait(self.server.delay)
         name = self.path.strip("/")
         path = self.server.root / name
-        if self.server.down.is_set():
+        with self.server.lock:
+            self.server.requests += 1
+            failing = self.server.fails > 0 and self.server.requests % 2 == 0
+            self.server.fails -= failing
+        if failing or self.server.down.is_set():
             self._send(503, b"", body)
         elif not path.is_file():
             self._send(404, b"", body)

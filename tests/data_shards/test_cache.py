@@ -148,6 +148,44 @@ def test_nginx_gives_shards_with_ranges_and_without(
             open_set(f"{url}/secret")
 
 
+@needs_nginx
+def test_nginx_before_a_slow_server_that_fails_now_and_then(
+    packed: tuple[Path, Listed, Manifest], server: Files, tmp_path: Path, open_set: Any
+) -> None:
+    _, reader, _ = packed
+    (tmp_path / "nginx").mkdir()
+    with nginx(tmp_path, tmp_path / "nginx", server.url) as url:
+        shard_set = open_set(f"{url}/upstream")
+        server.delay = 0.05
+        server.fails = 8
+        server.damaged.update({"train-000002.tar": 1})
+        shard_set.expect(range(5))
+        assert read_all(shard_set) == images(reader)
+        assert server.fails == 0
+
+
+def test_s3_that_is_gone_is_named_and_the_set_goes_on_when_it_is_back(
+    packed: tuple[Path, Listed, Manifest], monkeypatch: pytest.MonkeyPatch, open_set: Any
+) -> None:
+    folder, reader, _ = packed
+
+    def put_there(client: Any) -> None:
+        for path in folder.glob("*.*"):
+            client.upload_file(str(path), "pictures", f"set/{path.name}")
+
+    with s3(monkeypatch) as client:
+        put_there(client)
+        shard_set = open_set("s3://pictures/set", patience=0.5)
+        assert shard_set.image(0) == images(reader)[0]
+    with pytest.raises(UserError, match=r"train-000001\.tar: its server cannot be reached; .*repeat the command"):
+        shard_set.image(4)
+    assert shard_set.image(1) == images(reader)[1], "what is there can be read"
+    with s3(monkeypatch) as client:
+        put_there(client)
+        assert read_all(shard_set) == images(reader)
+        shard_set.close()
+
+
 def test_a_shard_that_arrives_damaged_is_fetched_again_and_then_named(
     packed: tuple[Path, Listed, Manifest], server: Files, settings: CacheSettings, open_set: Any
 ) -> None:
@@ -379,6 +417,21 @@ def test_a_set_can_be_sent_to_another_process(
     sent = pickle.loads(pickle.dumps(open_set(server.url)))
     assert sent.image(7) == images(packed[1])[7]
     sent.close()
+
+
+def test_a_forked_process_reads_on_by_itself(packed: tuple[Path, Listed, Manifest], open_set: Any) -> None:
+    folder, reader, _ = packed
+    shard_set = open_set(folder.as_uri())
+    shard_set.image(0)
+    shard_set.expect([1])
+    wait_for(lambda: shard_set.statistics().ahead == 1)
+    child = os.fork()
+    if child == 0:
+        shard_set.expect([2])
+        right = [shard_set.image(index) for index in range(SAMPLES)] == images(reader)
+        os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert shard_set.image(1) == images(reader)[1]
 
 
 def test_patience_is_the_sum_of_the_pauses() -> None:

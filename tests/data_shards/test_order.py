@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import resource
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -151,12 +151,35 @@ def test_a_sequence_is_shared_in_slices() -> None:
     assert [stream.share(2, 11, rank, 4).tolist() for rank in range(4)] == [[2, 3], [4, 5], [6, 7], [8, 9, 10]]
 
 
-def test_the_middle_of_a_billion_samples_is_found_without_much_memory() -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    order = Order(np.full(100_000, 10_000), 1, 0)
-    shard, sample = order.at(np.arange(777_777_777, 777_777_777 + 4096))
-    assert len(set(zip(shard.tolist(), sample.tolist(), strict=True))) == 4096
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024, "kilobytes"
+def memory_to_seek(counts: np.ndarray, position: int, count: int) -> int:
+    """The most bytes that are held while a stream is opened and some positions are found."""
+    tracemalloc.start()
+    try:
+        stream = Stream(counts, seed=1)
+        located = stream.locate(stream.share(position, position + count, 1, 2))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(set(zip(located.shard.tolist(), located.sample.tolist(), strict=True))) == count // 2
+    return peak
+
+
+def test_the_middle_of_a_billion_samples_is_found_in_memory_that_grows_with_shards_only() -> None:
+    shards = 100_000
+    billion = memory_to_seek(np.full(shards, 10_000), 777_777_777, 8192)
+    assert billion < 20e6
+    assert memory_to_seek(np.full(shards, 10_000_000), 777_777_777_777, 8192) < 1.1 * billion
+    assert memory_to_seek(np.full(shards // 10, 100_000), 777_777_777, 8192) < 0.3 * billion
+
+
+def test_many_positions_are_found_without_much_more_than_they_take() -> None:
+    stream, positions = Stream(np.full(1000, 100_000), seed=1), np.arange(1 << 19)
+    stream.locate(positions[:1])
+    tracemalloc.start()
+    stream.locate(positions)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * positions.nbytes, "epoch, offset, shard, sample, index, and two on the way"
 
 
 @pytest.mark.parametrize("subset", [None, [1, 4]])

@@ -100,3 +100,15 @@ def test_an_index_of_another_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train-000000.idx").write_bytes((tmp_path / "train-000002.idx").read_bytes())
     with pytest.raises(ShardError, match=r"train-000000\.idx: describes 2 samples .* says 4 samples"):
         ShardSet(tmp_path).read(0, 0)
+
+
+def test_an_index_that_lies_by_a_block_is_refused(tmp_path: Path) -> None:
+    pack_into(tmp_path, listed(10), samples_per_shard=4)
+    path = tmp_path / "train-000000.idx"
+    members = [line.split(b" ", 3) for line in path.read_bytes().splitlines()[1:]]
+    moved = [b" ".join([kind, b"%d" % (int(offset) + 512), size, rest]) for kind, offset, size, rest in members]
+    path.write_bytes(b"v1.2 4\n" + b"\n".join(moved) + b"\n")
+    with pytest.raises(
+        ShardError, match=r"train-000000\.idx: describes 4 samples .* not those in the tar; .*delete the"
+    ):
+        ShardSet(tmp_path).read(0, 0)
