@@ -3,8 +3,8 @@
 - Every kernel releases the GIL, so a thread pool fills a batch on all cores.
 - A kernel that Python calls is an `entry`: it is compiled once and kept in numba's cache. The kernels it calls are
   compiled into it and have no cache of their own.
-- Where LLVM does not see vectors by itself, lanes.py writes them down. Its SLP vectoriser would see some; numba leaves it
-  off because it has had bugs, and so do we.
+- Where LLVM does not see vectors by itself, lanes.py writes them down. Its SLP vectoriser would see some; numba leaves
+  it off because it has had bugs, and so do we.
 """
 
 from __future__ import annotations
