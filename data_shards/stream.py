@@ -31,6 +31,7 @@ from data_shards.tars import PackedTars, Tars
 
 _INDICES = 512  # kept in memory: 32 bytes a sample, of 128 lanes with up to four shards each
 _READERS = 8  # threads that read all labels: for the time that storage takes to answer
+_FEW = 4  # shards that are worth fetching for a look
 _UNFINISHED = ".packing"
 
 
@@ -86,8 +87,17 @@ class ShardSet:
         return self.read(shard, index - int(self._ends[shard] - self.counts[shard]))
 
     def spread(self, count: int) -> NDArray[np.int64]:
-        """At most `count` indices, evenly spaced over the split: of every class where shards lie in order of class."""
-        return np.unique(np.linspace(0, self.samples - 1, min(count, self.samples)).round().astype(np.int64))
+        """At most `count` indices, evenly spaced over the split: of every class where shards lie in order of class.
+
+        Where shards must be fetched, they are of the first few only: to look at some samples must not fetch them all.
+        """
+        samples = int(self._ends[min(_FEW, len(self.shards)) - 1]) if self.is_fetched else self.samples
+        return np.unique(np.linspace(0, samples - 1, min(count, samples)).round().astype(np.int64))
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether its shards lie at a URL, so that they are read through the cache."""
+        return remote.is_url(self.place(0))
 
     def label(self, shard: int, sample: int) -> int:
         """The class of a sample, -1 where it has none."""

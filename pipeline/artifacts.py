@@ -24,6 +24,9 @@ from typing import Any
 
 from data_shards.manifest import FILE as MANIFEST
 from data_shards.manifest import Manifest
+from data_shards.plain_tars import places_of
+from data_shards.remote import is_url
+from data_shards.stream import ShardSet
 from pipeline.errors import ArtifactError
 
 FORMAT = 1
@@ -94,19 +97,22 @@ class Artifact:
         ]
 
 
-def shards_at(where: str, *, wanted_by: str = "", key: str = "") -> Artifact:
-    """Shards as an input: of a run of `shard`, or in any directory with a manifest. Their content is their root.
+def shards_at(where: str, split: str, *, wanted_by: str = "", key: str = "") -> Artifact:
+    """Shards as an input: of a run of `shard`, in any directory or at a URL with a manifest, or tars of anyone.
 
-    Raises `ArtifactError` where there are none, and `ShardError` for a damaged manifest.
+    Their content is the root that they have now. Raises `ArtifactError` where there are none, and `ShardError`.
     """
     directory = Path(where)
-    if (directory / FILE).exists() or not (directory / MANIFEST).is_file():
-        artifact = Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
-    else:
-        artifact = Artifact(stage="shard", kind="shards", fingerprint="", content="", path=directory)
-    # A set may have been repaired, or have grown, since its run.
-    known = (directory / MANIFEST).is_file()
-    return replace(artifact, content=Manifest.load(directory).root) if known else artifact
+    made = Artifact(stage="shard", kind="shards", fingerprint="", content="", path=directory)
+    if (directory / FILE).exists():
+        made = Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
+    if (directory / MANIFEST).is_file():  # it may have been repaired, or have grown, since its run
+        return replace(made, content=Manifest.load(directory).root)
+    if made.content:
+        return made
+    if is_url(where) or (not (directory / ".packing").exists() and places_of(where)):
+        return replace(made, content=ShardSet(where, split).manifest.root)
+    return Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
 
 
 def fingerprint(stage: str, identity: Any, inputs: Mapping[str, str]) -> str:

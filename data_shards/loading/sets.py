@@ -37,7 +37,7 @@ class ShardSets:
     @property
     def are_fetched(self) -> bool:
         """Whether any of them lies at a URL, so that its shards are fetched."""
-        return any("://" in shard_set.place(0) for shard_set in self.sets)
+        return any(shard_set.is_fetched for shard_set in self.sets)
 
     @property
     def samples(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from data_shards.cache import CacheSettings
+from data_shards.errors import ShardError
 from data_shards.ledger import Ledger
 from data_shards.loader import Loader
 from data_shards.loading.sets import ShardSets
@@ -33,7 +34,7 @@ class Part:
     """One of several shard sets that are mixed."""
 
     path: str
-    """Run directory of `shard`, or any directory with a manifest."""
+    """Run directory of `shard`, any directory or URL with a manifest, or anyone's WebDataset tars."""
     weight: float = 1.0
     """How many of its samples come for each of a set of weight 1."""
 
@@ -49,7 +50,7 @@ class Config:
     out: str = field(default="runs/pretrain", metadata={"identity": False})
     """Run directory."""
     shards: str | tuple[Part, ...] = field(default="runs/shard", metadata={"identity": False})
-    """Run directory of `shard`, or any directory with a manifest; or several, each with its path and weight."""
+    """Run directory of `shard`, any directory or URL with a manifest, or WebDataset tars; or several, with weights."""
     grows: bool = False
     """Whether shards may be added to the sets between two starts of the run; they join in with the next epoch."""
     cache: CacheSettings = field(default_factory=CacheSettings, metadata={"identity": False})
@@ -94,7 +95,7 @@ def inputs(config: Config) -> Mapping[str, Input]:
     one = len(config.parts) == 1
     names = ["shards" if one else f"shards {n}, weight {part.weight:g}" for n, part in enumerate(config.parts, 1)]
     return {
-        name: Input(part.path, "shards", may_change=config.grows)
+        name: Input(part.path, "shards", split=config.split, may_change=config.grows)
         for name, part in zip(names, config.parts, strict=True)
     }
 
@@ -133,7 +134,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         samples=loader.samples,
         label="pretrain",
         config=to_mapping(config),
-        callbacks=[Watch(run, first.directory, config.split, config.model, config.view, config.trainer.watch_every)],
+        callbacks=[Watch(run, _labelled(first, config.cache), config.model, config.view, config.trainer.watch_every)],
     )
     pictures = gallery(config, first, fitted, run) if run.writes else ()
     return Result(
@@ -147,6 +148,15 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
             "steps": fitted.steps,
         },
     )
+
+
+def _labelled(first: ShardSet, cache: CacheSettings) -> tuple[ShardSet, ShardSet] | None:
+    """The splits on which kNN accuracy is watched, where there are labels and a test split."""
+    try:
+        test = ShardSet(first.where, "test", cache=cache)
+    except ShardError:
+        return None
+    return (first, test) if first.classes else None
 
 
 def losses(run: Run) -> dict[str, float]:

@@ -26,6 +26,8 @@ class Input:
     kind: str
     stages: tuple[str, ...] = ()
     """Which stages a chain takes it from, best first; any that makes the kind when empty."""
+    split: str = "train"
+    """Of shards, the split that is read."""
     may_change: bool = False
     """Whether the run goes on although its content has become another one; the stage sees to it that this is sound."""
 
@@ -95,7 +97,7 @@ def execute(name: str, settings: Any) -> Artifact:
             fingerprint=asked,
             content=result.content,
             files={**artifacts.describe_files(out, result.files), **result.known_files} if first else {},
-            inputs={k: {"path": str(a.path), "kind": a.kind, "content": a.content} for k, a in given.items()},
+            inputs={k: {"path": wanted[k].path, "kind": a.kind, "content": a.content} for k, a in given.items()},
             figures=result.figures,
             facts=result.facts,
             config=config.to_mapping(settings),
@@ -112,7 +114,7 @@ def execute(name: str, settings: Any) -> Artifact:
 
 def _load(wanted: Input, stage: str, key: str) -> Artifact:
     if wanted.kind == "shards":
-        return artifacts.shards_at(wanted.path, wanted_by=stage, key=key)
+        return artifacts.shards_at(wanted.path, wanted.split, wanted_by=stage, key=key)
     return Artifact.load(wanted.path, wanted.kind, wanted_by=stage, key=key)
 
 

@@ -32,11 +32,14 @@ def test_samples_without_a_label_have_minus_one(tmp_path: Path) -> None:
     assert ShardSet(tmp_path).labels().tolist() == [-1, 0]
 
 
-def test_spread_indices_are_even(tmp_path: Path) -> None:
-    pack_into(tmp_path, listed(10))
+def test_spread_indices_are_even(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack_into(tmp_path, listed(10), samples_per_shard=3)
     train = ShardSet(tmp_path)
     assert train.spread(3).tolist() == [0, 4, 9]
     assert train.spread(100).tolist() == list(range(10))
+    monkeypatch.setattr(ShardSet, "is_fetched", True)
+    monkeypatch.setattr("data_shards.stream._FEW", 2)
+    assert train.spread(100).tolist() == list(range(6)), "to look must not fetch them all"
 
 
 def test_tars_without_an_index_are_read_by_their_headers(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_cache_is_told_which_shards_come(two: tuple[Path, Path], monkeypatch: 
     monkeypatch.setattr(ShardSet, "expect", expect)
     batches(mixed(two), 20, batch=4)
     assert told == {"a": [], "b": []}, "shards in a directory need no fetching"
-    monkeypatch.setattr(ShardSet, "place", lambda self, shard: f"s3://bucket/{shard}")
+    monkeypatch.setattr(ShardSet, "is_fetched", True)
     monkeypatch.setattr(ShardSet, "statistics", lambda self: Statistics(hits=2, wait=0.5))
     batches(mixed(two), 20, batch=4)
     for name, shards in (("a", 4), ("b", 3)):

@@ -1,6 +1,6 @@
 """`python -m pipeline`, which also writes which samples each step trained on, and a hash over the crops of each.
 
-python -m tests.pipeline.training.recorded FOLDER STAGE RECIPE [key=value ...], by itself or under torchrun. Each process
+python -m tests.pipeline.training.recorded FOLDER STAGE RECIPE [key=value ...], itself or under torchrun. Each process
 appends lines of JSON to a file of its own: {"step": 3, "samples": [[17, "…"], …]}.
 """
 
