@@ -274,18 +274,3 @@ def share_of(places: NDArray[np.uint16], rank: int, world: int) -> Int64:
     size = len(places)
     ordered = np.argsort(places, kind="stable")  # 16 bits are sorted by radix, faster than they are compared
     return np.sort(ordered[size * rank // world : size * (rank + 1) // world])
-
-
-def rank_positions(start: int, batch: int, rank: int, world: int) -> Int64:
-    """Positions that `rank` takes of the global batch [start, start + batch): every world-th.
-
-    `world` must divide `batch`.
-    """
-    assert batch % world == 0, (batch, world)
-    return np.arange(start + rank, start + batch, world, dtype=np.int64)
-
-
-def rank_slice(start: int, stop: int, rank: int, world: int) -> Int64:
-    """Positions that `rank` takes of [start, stop) in sequence: a contiguous share, equal to within one."""
-    size = stop - start
-    return np.arange(start + size * rank // world, start + size * (rank + 1) // world, dtype=np.int64)

@@ -51,17 +51,19 @@ def planned(samples: int) -> dict[str, int]:
 
 def own(core: int, rounds: int) -> Iterator[Row]:
     """Our figures at a billion samples, every round in a new process."""
-    times, peaks, ordered = [], [], []
+    cores, times, peaks, ordered = [], [], [], []
     for _ in range(rounds):
         with Side("our_order", core) as side:
             imported = side.run("nothing")["peak"]
             found = side.run("seek", **planned(BILLION))
+            cores.append(found["processor"] * 1e6)
             times.append(found["wall"] * 1e6)
             peaks.append((found["peak"] - imported) / 1e6)
             arguments = {"position": BILLION // 3, "count": 1 << 20, "at_once": 1 << 16}
             side.run("order", **{**arguments, "count": 1 << 16})
             ordered.append(side.run("order", **arguments)["processor"] / (1 << 20) * 1e9)
-    yield alone("order_1e9_open_and_seek", times, "µs on the clock", "≤ 50000 µs")
+    yield alone("order_1e9_open_and_seek", cores, "µs of a core", "≤ 50000 µs")
+    yield alone("order_1e9_open_and_seek_wall", times, "µs on the clock", "≤ 50000 µs")
     yield alone("order_1e9_memory", peaks, "MB above the interpreter and NumPy", "≤ 20 MB")
     yield alone("order_1e9_sample", ordered, "ns of a core a sample", "≤ 300 ns")
 

@@ -12,7 +12,11 @@ from data_shards.durable import write_durably
 CACHE = Path("~/.cache/data_shards/peers").expanduser()
 
 # img2dataset does not bound the versions it needs: albumentations 1 with any pyarrow wants this numpy.
-REQUIREMENTS = {"img2dataset": ("img2dataset==1.47.0", "numpy>=2,<2.3")}
+REQUIREMENTS = {
+    "img2dataset": ("img2dataset==1.47.0", "numpy>=2,<2.3"),
+    "litdata": ("litdata==0.2.76",),
+    "streaming": ("mosaicml-streaming==0.13.0",),
+}
 
 
 def python_of(name: str) -> Path:

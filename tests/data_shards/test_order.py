@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_shards.order import Order, SequentialOrder, Stream, rank_positions, rank_slice
+from data_shards.order import Order, SequentialOrder, Stream
 
 COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 
@@ -56,7 +56,7 @@ def test_a_global_batch_is_the_same_for_every_world_size(
     for number in range(batches):
         begin = start + number * batch
         whole = stream.locate(np.arange(begin, begin + batch))
-        parts = [stream.locate(rank_positions(begin, batch, rank, world)) for rank in range(world)]
+        parts = [stream.locate(stream.share(begin, begin + batch, rank, world)) for rank in range(world)]
         for field in range(4):
             joined = np.concatenate([part[field] for part in parts])
             assert sorted(joined.tolist()) == sorted(whole[field].tolist())
@@ -93,13 +93,6 @@ def test_a_sequential_order_is_that_of_the_shards(counts: list[int]) -> None:
     assert list(zip(shard.tolist(), sample.tolist(), strict=True)) == [
         (k, i) for k, count in enumerate(counts) for i in range(count)
     ]
-
-
-@given(st.integers(0, 100), st.integers(0, 50), st.integers(1, 9))
-def test_slices_of_a_range_are_equal_to_within_one(start: int, size: int, world: int) -> None:
-    slices = [rank_slice(start, start + size, rank, world).tolist() for rank in range(world)]
-    assert list(itertools.chain(*slices)) == list(range(start, start + size))
-    assert max(map(len, slices)) - min(map(len, slices)) <= 1
 
 
 def lanes_touched(lanes: int, world: int, batch: int) -> int:
