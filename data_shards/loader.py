@@ -29,7 +29,7 @@ from data_shards.loading.ahead import EVERY, shards_ahead
 from data_shards.loading.rows import Pending, Rows
 from data_shards.loading.sets import ShardSets
 from data_shards.loading.stall import finished, stall
-from data_shards.loading.workers import Workers
+from data_shards.loading.workers import Work, Workers
 from data_shards.mixture import Mixture
 from data_shards.stream import ShardSet
 
@@ -108,6 +108,11 @@ class Loader:
             return self.batches
         whole = -(-self.samples // self.batch)
         return whole if self.batches is None else min(whole, self.batches)
+
+    @property
+    def work(self) -> Work:
+        """What the threads have done since they began."""
+        return Work.of(self._workers.holdings if self._workers is not None else ())
 
     def __iter__(self) -> Iterator[Batch]:
         self._abandon()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -47,6 +47,27 @@ class Holding:
         self.write_seconds += time.perf_counter() - self.since
         self.rows += 1
         self.bytes += size
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What threads have done, added up; seconds on the clock."""
+
+    rows: int = 0
+    bytes: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, holdings: Iterable[Holding]) -> Work:
+        """That of some threads."""
+        return sum((cls(h.rows, h.bytes, h.read_seconds, h.write_seconds) for h in holdings), cls())
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(getattr(self, name) + getattr(other, name) for name in Work.__slots__))
+
+    def __sub__(self, other: Work) -> Work:
+        return Work(*(getattr(self, name) - getattr(other, name) for name in Work.__slots__))
 
 
 Task = tuple[Callable[..., Any], tuple[Any, ...], Future[Any]]

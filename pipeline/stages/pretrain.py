@@ -100,15 +100,15 @@ def inputs(config: Config) -> Mapping[str, Input]:
     }
 
 
-def loader_for(config: Config, ledger: Ledger | None = None) -> Loader:
-    """The batches of this process, as the recipe asks for them."""
+def loader_for(config: Config, rank: int = 0, world: int = 1, ledger: Ledger | None = None) -> Loader:
+    """The batches of one process, as the recipe asks for them."""
     sets = [ShardSet(part.path, config.split, cache=config.cache) for part in config.parts]
     return Loader(
         ShardSets(sets, [part.weight for part in config.parts]),
         config.views.build(),
         batch=config.trainer.batch,
-        rank=distributed.rank(),
-        world=distributed.world_size(),
+        rank=rank,
+        world=world,
         seed=config.seed,
         threads=config.trainer.threads,
         ledger=ledger,
@@ -122,7 +122,8 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     with seeded(config.seed):
         backbone = config.model.build()
         objective = config.objective.build(backbone)
-    loader = loader_for(config, Ledger.of_run(run.path, distributed.rank(), config.max_bad))
+    rank, world = distributed.rank(), distributed.world_size()
+    loader = loader_for(config, rank, world, Ledger.of_run(run.path, rank, config.max_bad))
     first = loader.sets.sets[0]
     fitted = fit(
         objective,

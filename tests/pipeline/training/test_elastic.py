@@ -54,7 +54,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(shards: Path, recipe: Path) -> Steps:
     """What each step is to train on: as one process loads it that nobody disturbs."""
     settings = config.load(Config, str(recipe), words(shards, shards / "unused", 1))
-    with loader_for(settings, Ledger(max_rate=1)) as loader:
+    with loader_for(settings, ledger=Ledger(max_rate=1)) as loader:
         return {batch.number: sorted(samples_of(batch)) for batch in itertools.islice(loader, STEPS)}
 
 
