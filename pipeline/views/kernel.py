@@ -3,25 +3,20 @@
 - Every kernel releases the GIL, so a thread pool fills a batch on all cores.
 - A kernel that Python calls is an `entry`: it is compiled once and kept in numba's cache. The kernels it calls are
   compiled into it and have no cache of their own.
-- The SLP vectoriser is switched on before numba is loaded. `horizontal` in resample.py needs it: plain crops take 1.3
-  times as long without. numba leaves it off because it has had bugs; the tests compare every kernel with a reference.
+- Where LLVM does not see vectors by itself, lanes.py writes them down. Its SLP vectoriser would see some; numba leaves
+  it off because it has had bugs, and so do we.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-os.environ.setdefault("NUMBA_SLP_VECTORIZE", "1")
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
-
-numba.config.SLP_VECTORIZE = int(os.environ["NUMBA_SLP_VECTORIZE"])  # where numba had been loaded before
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -31,22 +26,12 @@ Record: TypeAlias = Any
 """One element of a structured array: its fields are attributes in compiled code."""
 
 _OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-_FILES = ("kernel.py", "offsets.py", "draw.py", "resample.py", "photometric.py", "render.py")
+_FILES = ("kernel.py", "offsets.py", "lanes.py", "draw.py", "resample.py", "photometric.py", "render.py")
 
 
 def kernel(function: Function) -> Function:
     """A compiled function for use by other kernels."""
     compiled: Function = numba.njit(fastmath=True, **_OPTIONS)(function)
-    return compiled
-
-
-def lanewise(function: Function) -> Function:
-    """A kernel whose sums keep their order.
-
-    Free to reassociate, LLVM turns the taps of one lane into a vector sum; kept in order it runs the lanes side by
-    side, which is what four interleaved rows are for.
-    """
-    compiled: Function = numba.njit(fastmath={"contract", "nnan", "ninf", "nsz"}, **_OPTIONS)(function)
     return compiled
 
 

@@ -14,4 +14,4 @@ import numpy as np
 Offset: TypeAlias = Any
 """np.uint64 once compiled. Type checkers cannot follow numba's arithmetic."""
 
-U0, U1, U2, U3, U4, U5, U6, U7, U8, U9, U10, U11, U12 = (np.uint64(n) for n in range(13))
+U0, U1, U2, U3, U4, U5, U6, U7, U8 = (np.uint64(n) for n in range(9))

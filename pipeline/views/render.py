@@ -26,11 +26,12 @@ from data_shards.batch import Arrays, Draw
 from pipeline.views.draw import COLOURS, LAW, VIEW, Law, Reduction, draw_views
 from pipeline.views.kernel import Floats, Pixels, entry, kernel
 from pipeline.views.offsets import U0, U1, U2, U3, Offset
-from pipeline.views.photometric import blur, gaussian, grayscale, jitter, solarise
-from pipeline.views.resample import Axis, Rows, floats, plane, resample
+from pipeline.views.photometric import blur_columns, blur_line, gaussian, grayscale, jitter, solarise
+from pipeline.views.resample import LINE, STRIP, Axis, floats, plane, resample, turn
 
 Scratch: TypeAlias = tuple[Any, ...]
-"""Memory for `render`: an Axis across, one down, Rows, the planes of a crop, the same blurred, a line, half a Gaussian.
+"""Memory for `render`: an Axis across, one down, a strip, strips, planes of a crop, the same again, lines, half a
+Gaussian.
 
 A plain tuple of arrays: numba spends 2 us on recognising a named one at every call.
 """
@@ -45,14 +46,15 @@ DECODE_BUFFER = 12 << 20
 
 def scratch_for(size: int, sigma: float, height: int, width: int) -> Scratch:
     """Enough for crops of up to `size` pixels a side, blurred by up to `sigma`, from images of up to height x width."""
-    planes, taps = 3 * size * (size + 3), max(6, math.ceil(3 * sigma)) + 3
-    colours = (floats(n) for n in (planes, planes, size + 2 * taps, taps))
-    return (*Axis.of(size, width), *Axis.of(size, height), *Rows.of(size, width), *colours)
+    planes, line = 3 * int(plane(np.uint64(size))), 3 * (size + int(STRIP))
+    strips = int(LINE) * (3 * width + int(STRIP))
+    others = (floats(n) for n in (int(LINE * STRIP), strips, planes, planes, line, math.ceil(3 * sigma) + 2))
+    return (*Axis.of(size, width), *Axis.of(size, height), *others)
 
 
 @kernel
 def store(f: Floats, r: Offset, g: Offset, b: Offset, length: Offset, out: Pixels, o: Offset) -> None:
-    """Three planes, rounded, into RGB RGB ..."""
+    """Three lines, rounded, into RGB RGB ..."""
     for i in range(length):
         j = o + U3 * i
         out[j] = np.uint8(np.int32(f[r + i] + HALF))
@@ -69,30 +71,58 @@ def render(
     array: (views, batch, size, size, 3), all views of that size.
     """
     x, y = Axis(scratch[0], scratch[1], scratch[2]), Axis(scratch[3], scratch[4], scratch[5])
-    rows = Rows(scratch[6], scratch[7], scratch[8], scratch[9], scratch[10])
-    drawn, blurred, line, half = scratch[11], scratch[12], scratch[13], scratch[14]
+    strip, strips, drawn, turned, lines, half = scratch[6:]
     height, width = image.shape[0], image.shape[1]
     source, out = image.reshape(-1), array.reshape(-1)
     batch, size = np.uint64(array.shape[1]), np.uint64(array.shape[2])
     room, length = plane(size), size * size
     for n in range(views.shape[0]):
-        view = views[n]
-        planes = drawn
-        resample(source, height, width, reduction, view, x, y, rows, planes)
+        view, radius = views[n], U0
+        resample(source, height, width, reduction, view, x, y, strip, strips, drawn)
         if view.jitter != 0:
-            jitter(planes, room, length, view)
+            jitter(drawn, room, length, view)
         elif view.grayscale != 0:
-            grayscale(planes, U0, room, room + room, length)
-        channels, step = (U1, U0) if view.grayscale != 0 else (U3, room)
+            grayscale(drawn, U0, room, room + room, length)
+        channels = U1 if view.grayscale != 0 else U3
+        planes, other = drawn, turned
         if view.sigma > 0:
             radius = gaussian(view.sigma, half)
+            blur_columns(planes, size, channels, half, radius, other)
+            planes, other = other, planes
+        turn(planes, size, channels, other)
+        o = (np.uint64(n) * batch + np.uint64(row)) * length * U3
+        write(other, size, channels, half, radius, view.solarise != 0, lines, out, o)
+
+
+@kernel
+def write(
+    planes: Floats,
+    size: Offset,
+    channels: Offset,
+    half: Floats,
+    radius: Offset,
+    solarised: bool,
+    lines: Floats,
+    out: Pixels,
+    o: Offset,
+) -> None:
+    """Planes of rows into a crop: what a row still lacks is done to a copy of it, then it is rounded."""
+    room, apart = plane(size), size + STRIP
+    for y in range(size):
+        row, step, source = y * size, room, planes
+        if radius > U0 or solarised:
             for c in range(channels):
-                blur(planes, c * room, size, half, radius, line, blurred)
-            planes = blurred
-        if view.solarise != 0:
-            for c in range(channels):
-                solarise(planes, c * room, length)
-        store(planes, U0, step, step + step, length, out, (np.uint64(n) * batch + np.uint64(row)) * length * U3)
+                if radius > U0:
+                    blur_line(planes, c * room, y, size, half, radius, lines, c * apart)
+                else:
+                    for i in range(size):
+                        lines[c * apart + i] = planes[c * room + row + i]
+                if solarised:
+                    solarise(lines, c * apart, size)
+            row, step, source = U0, apart, lines
+        if channels == U1:
+            step = U0
+        store(source, row, row + step, row + step + step, size, out, o + y * size * U3)
 
 
 class Renderer(abc.ABC):

@@ -1,15 +1,14 @@
 """A box of an image, resized with antialiasing in one step: Pillow's bilinear filter to within one grey level.
 
 The filter is separable: `weights` gives each output row (column) its first source row (column), the number of taps and
-their weights. Then, for four output rows at a time:
+their weights. Then, for sixteen output rows at a time:
 
-1. `vertical`    sums whole source rows, RGB RGB ..., into one row of floats, for each of the four
-2. `interleave`  puts the four rows side by side: twelve floats (3 colours x 4 rows) for a column of the box
-3. `horizontal`  sums columns, twelve lanes at once, because the lanes of a column share their weights
-4. `separate`    writes the lanes into the red, green and blue planes
+1. `vertical`    sums whole source rows, RGB RGB ..., into sixteen rows of floats; a strip of 64 floats a time
+2. `transpose`   puts the sixteen rows side by side: for each colour of a pixel, sixteen floats that share their weights
+3. `horizontal`  sums columns, sixteen lanes at once, and writes them into the red, green and blue planes
 
-A horizontal filter on interleaved RGB has no neighbouring pixels that share a weight; four rows make some. Where the
-side is no multiple of four, the last row is repeated; planes have room for the repeats.
+So planes hold columns, one after another. What is done to single pixels does not mind; `turn` makes rows of them when
+all that is done.
 """
 
 from __future__ import annotations
@@ -19,11 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.views.kernel import Floats, Offsets, Pixels, Record, kernel, lanewise
-from pipeline.views.offsets import U0, U1, U2, U3, U4, U5, U6, U7, U8, U9, U10, U11, U12, Offset
+from pipeline.views.kernel import Floats, Offsets, Pixels, Record, kernel
+from pipeline.views.lanes import LANES, load, load_bytes, plus, store, transpose, zeros
+from pipeline.views.offsets import U0, U1, U2, U3, U8, Offset
 
 f32 = np.float32
 ZERO = f32(0)
+LINE, STRIP = np.uint64(LANES), np.uint64(4 * LANES)
 
 
 def floats(count: int) -> Floats:
@@ -47,24 +48,6 @@ class Axis(NamedTuple):
     def of(cls, size: int, length: int) -> Axis:
         places = 2 * length + 5 * size  # size * (2 * ceil(scale) + 1), where scale is length / size or 1
         return cls(np.zeros(size, np.uint64), np.zeros(size, np.uint64), floats(places))
-
-
-class Rows(NamedTuple):
-    """Four rows on their way through the filter."""
-
-    box: Floats
-    """As wide as the box, one row after another."""
-    box_lanes: Floats
-    """As wide as the box, 12 lanes a column."""
-    red: Floats
-    """As wide as the crop, 4 lanes a column; so are green and blue."""
-    green: Floats
-    blue: Floats
-
-    @classmethod
-    def of(cls, size: int, width: int) -> Rows:
-        sizes = (12 * width, 12 * width, 4 * size, 4 * size, 4 * size)
-        return cls(*map(floats, sizes))
 
 
 @kernel
@@ -96,6 +79,25 @@ def weights(start: float, length: float, limit: int, grid: int, first: int, coun
 
 @kernel
 def vertical(
+    out: Floats, o: Offset, source: Pixels, s: Offset, stride: Offset, taps: Offset, w: Floats, k: Offset
+) -> None:
+    """out[o : o + STRIP] = sum over taps of w[k + tap] * source[s + tap * stride :]."""
+    first = second = third = fourth = zeros()
+    for tap in range(taps):
+        weight = w[k + tap]
+        first = plus(first, weight, load_bytes(source, s))
+        second = plus(second, weight, load_bytes(source, s + LINE))
+        third = plus(third, weight, load_bytes(source, s + U2 * LINE))
+        fourth = plus(fourth, weight, load_bytes(source, s + U3 * LINE))
+        s += stride
+    store(out, o, first)
+    store(out, o + LINE, second)
+    store(out, o + U2 * LINE, third)
+    store(out, o + U3 * LINE, fourth)
+
+
+@kernel
+def vertical_narrow(
     out: Floats,
     o: Offset,
     source: Pixels,
@@ -106,105 +108,50 @@ def vertical(
     w: Floats,
     k: Offset,
 ) -> None:
-    """out[o : o + length] = sum over taps of w[k + tap] * source[s + tap * stride :]. Up to four taps a sweep."""
-    end = k + taps
-    if taps >= U4:
-        w0, w1, w2, w3 = w[k], w[k + U1], w[k + U2], w[k + U3]
-        s1, s2, s3 = s + stride, s + U2 * stride, s + U3 * stride
-        for i in range(length):
-            out[o + i] = (
-                w0 * f32(source[s + i]) + w1 * f32(source[s1 + i]) + w2 * f32(source[s2 + i]) + w3 * f32(source[s3 + i])
-            )
-        k, s = k + U4, s + U4 * stride
-    elif taps >= U2:
-        w0, w1 = w[k], w[k + U1]
-        s1 = s + stride
-        for i in range(length):
-            out[o + i] = w0 * f32(source[s + i]) + w1 * f32(source[s1 + i])
-        k, s = k + U2, s + U2 * stride
-    else:
-        w0 = w[k]
-        for i in range(length):
-            out[o + i] = w0 * f32(source[s + i])
-        k, s = k + U1, s + stride
-    while k + U4 <= end:
-        w0, w1, w2, w3 = w[k], w[k + U1], w[k + U2], w[k + U3]
-        s1, s2, s3 = s + stride, s + U2 * stride, s + U3 * stride
-        for i in range(length):
-            out[o + i] += (
-                w0 * f32(source[s + i]) + w1 * f32(source[s1 + i]) + w2 * f32(source[s2 + i]) + w3 * f32(source[s3 + i])
-            )
-        k, s = k + U4, s + U4 * stride
-    if k + U2 <= end:
-        w0, w1 = w[k], w[k + U1]
-        s1 = s + stride
-        for i in range(length):
-            out[o + i] += w0 * f32(source[s + i]) + w1 * f32(source[s1 + i])
-        k, s = k + U2, s + U2 * stride
-    if k < end:
-        w0 = w[k]
-        for i in range(length):
-            out[o + i] += w0 * f32(source[s + i])
-
-
-@kernel
-def interleave(rows: Floats, length: Offset, lanes: Floats) -> None:
-    """Four rows of `length` floats, one after another, into `length` groups of four."""
-    r1, r2, r3 = length, U2 * length, U3 * length
+    """The same for fewer columns than a strip: nothing is read beside them, where the image may end."""
     for i in range(length):
-        j = i * U4
-        lanes[j], lanes[j + U1], lanes[j + U2], lanes[j + U3] = rows[i], rows[r1 + i], rows[r2 + i], rows[r3 + i]
+        total = ZERO
+        for tap in range(taps):
+            total += w[k + tap] * f32(source[s + tap * stride + i])
+        out[o + i] = total
 
 
 @kernel
-def separate(lanes: Floats, size: Offset, plane: Floats, p: Offset) -> None:
-    """`size` groups of four into four rows of plane[p:]."""
-    p1, p2, p3 = p + size, p + U2 * size, p + U3 * size
-    for i in range(size):
-        j = i * U4
-        plane[p + i], plane[p1 + i], plane[p2 + i], plane[p3 + i] = (
-            lanes[j],
-            lanes[j + U1],
-            lanes[j + U2],
-            lanes[j + U3],
-        )
-
-
-@lanewise
-def horizontal(rows: Rows, axis: Axis, places: Offset, size: Offset, flip: bool) -> None:
-    """Filter 12 lanes a column of the box into 3 x 4 lanes a column of the crop, mirrored on demand."""
-    lanes, red, green, blue = rows.box_lanes, rows.red, rows.green, rows.blue
-    begin, taps, weight = axis.begin, axis.taps, axis.weights
-    for x in range(size):
-        j = begin[x] * U12
-        k = x * places
-        r0 = r1 = r2 = r3 = g0 = g1 = g2 = g3 = b0 = b1 = b2 = b3 = ZERO
-        for tap in range(taps[x]):
+def horizontal(
+    strips: Floats, x: Axis, places: Offset, size: Offset, flip: bool, planes: Floats, room: Offset, o: Offset
+) -> None:
+    """Sixteen rows of the crop, mirrored on demand: into the columns of three planes, from row o on."""
+    begin, taps, weight = x.begin, x.taps, x.weights
+    for column in range(size):  # in this order: where a crop is lower than 16, a column writes over the next
+        n: Offset = size - U1 - column if flip else column
+        j, k = begin[n] * U3 * LINE, n * places
+        red = green = blue = zeros()
+        for tap in range(taps[n]):
             w = weight[k + tap]
-            r0 += w * lanes[j]
-            r1 += w * lanes[j + U1]
-            r2 += w * lanes[j + U2]
-            r3 += w * lanes[j + U3]
-            g0 += w * lanes[j + U4]
-            g1 += w * lanes[j + U5]
-            g2 += w * lanes[j + U6]
-            g3 += w * lanes[j + U7]
-            b0 += w * lanes[j + U8]
-            b1 += w * lanes[j + U9]
-            b2 += w * lanes[j + U10]
-            b3 += w * lanes[j + U11]
-            j += U12
-        o = (size - U1 - x if flip else x) * U4
-        red[o], red[o + U1], red[o + U2], red[o + U3] = r0, r1, r2, r3
-        green[o], green[o + U1], green[o + U2], green[o + U3] = g0, g1, g2, g3
-        blue[o], blue[o + U1], blue[o + U2], blue[o + U3] = b0, b1, b2, b3
+            red = plus(red, w, load(strips, j))
+            green = plus(green, w, load(strips, j + LINE))
+            blue = plus(blue, w, load(strips, j + U2 * LINE))
+            j += U3 * LINE
+        store(planes, o, red)
+        store(planes, o + room, green)
+        store(planes, o + room + room, blue)
+        o += size
 
 
 @kernel
 def resample(
-    source: Pixels, height: int, width: int, reduction: int, view: Record, x: Axis, y: Axis, rows: Rows, planes: Floats
+    source: Pixels,
+    height: int,
+    width: int,
+    reduction: int,
+    view: Record,
+    x: Axis,
+    y: Axis,
+    strip: Floats,
+    strips: Floats,
+    planes: Floats,
 ) -> None:
-    """The box of `view` in `source`, resized, as floats 0 ... 255 in three planes.
+    """The box of `view` in `source`, resized, as floats 0 ... 255 in three planes of columns.
 
     source: flat uint8 image of height x width x 3, decoded at 1 / reduction of the size that `view` speaks of.
     planes: flat, room for three planes of `plane(size)` floats.
@@ -220,22 +167,38 @@ def resample(
         left - first_column, box_width, last_column - first_column, view.grid_width, view.grid_left, view.size, x
     )
     size, length, stride = np.uint64(view.size), np.uint64(3 * (last_column - first_column)), np.uint64(3 * width)
-    corner = np.uint64(3 * (first_row * width + first_column))
+    corner, down = np.uint64(3 * (first_row * width + first_column)), np.uint64(y_places)
+    for block in range(U0, size, LINE):
+        row: Offset = min(block, size - LINE) if size > LINE else U0  # the last sixteen may overlap those before
+        for at in range(U0, length, STRIP):
+            column: Offset = min(at, length - STRIP) if length > STRIP else U0
+            for r in range(LINE):
+                n: Offset = min(row + r, size - U1)
+                s = corner + y.begin[n] * stride + column
+                if length < STRIP:
+                    vertical_narrow(strip, r * STRIP, source, s, stride, length, y.taps[n], y.weights, n * down)
+                else:
+                    vertical(strip, r * STRIP, source, s, stride, y.taps[n], y.weights, n * down)
+            for i in range(U0, STRIP, U8):
+                o = (column + i) * LINE
+                transpose(strip, i, STRIP, strips, o, LINE)
+                transpose(strip, U8 * STRIP + i, STRIP, strips, o + U8, LINE)
+        horizontal(strips, x, np.uint64(x_places), size, view.flip != 0, planes, plane(size), row)
+
+
+@kernel
+def turn(planes: Floats, size: Offset, channels: Offset, out: Floats) -> None:
+    """Planes of columns into planes of rows."""
     room = plane(size)
-    for row in range(U0, size, U4):
-        for r in range(U4):
-            n: Offset = min(row + r, size - U1)
-            s = corner + y.begin[n] * stride
-            vertical(rows.box, r * length, source, s, stride, length, y.taps[n], y.weights, n * np.uint64(y_places))
-        interleave(rows.box, length, rows.box_lanes)
-        horizontal(rows, x, np.uint64(x_places), size, view.flip != 0)
-        p = row * size
-        separate(rows.red, size, planes, p)
-        separate(rows.green, size, planes, room + p)
-        separate(rows.blue, size, planes, room + room + p)
+    for p in range(U0, channels * room, room):
+        for i in range(U0, size, U8):
+            for j in range(U0, size, U8):
+                column: Offset = min(i, size - U8) if size > U8 else U0
+                row: Offset = min(j, size - U8) if size > U8 else U0
+                transpose(planes, p + column * size + row, size, out, p + row * size + column, size)
 
 
 @kernel
 def plane(size: Offset) -> Offset:
-    """Floats between the begin of one plane of a crop and the next: its rows, rounded up to a multiple of four."""
-    return (size + U3) // U4 * U4 * size
+    """Floats between the begin of one plane of a crop and the next: blocks that are written may reach over its end."""
+    return (size * size + U3 * LINE) // LINE * LINE

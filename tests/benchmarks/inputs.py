@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from data_shards.images import encode_jpeg
+from data_shards.images import decode, encode_jpeg
 
 
 def photographs_in(data: Path) -> list[bytes]:
@@ -43,6 +44,33 @@ def lay_out(images: list[bytes], count: int, folder: Path, classes: int = 0) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image)
     return folder
+
+
+def reencoded(images: list[bytes], side: int = 256) -> list[bytes]:
+    """The images with their shorter side brought to `side` pixels, as JPEGs of quality 90 with halved colour."""
+    found = []
+    for image in images:
+        picture = Image.fromarray(decode(image))
+        factor = side / min(picture.size)
+        size = (round(picture.width * factor), round(picture.height * factor))
+        smaller = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+        found.append(encode_jpeg(smaller, quality=90, subsampling="420"))
+    return found
+
+
+def megapixels(images: list[bytes], width: int = 1152, height: int = 864) -> list[bytes]:
+    """As many images of a megapixel, each of four photographs side by side: quality 85, halved colour."""
+    tiles = [
+        Image.fromarray(decode(image)).resize((width // 2, height // 2), Image.Resampling.LANCZOS) for image in images
+    ]
+    found = []
+    for first in range(len(tiles)):
+        picture = Image.new("RGB", (width, height))
+        for corner in range(4):
+            at = (corner % 2 * width // 2, corner // 2 * height // 2)
+            picture.paste(tiles[(first + 7 * corner) % len(tiles)], at)
+        found.append(encode_jpeg(np.asarray(picture), quality=85, subsampling="420"))
+    return found
 
 
 def lay_out_small(count: int, folder: Path, seed: int = 0) -> Path:

@@ -13,7 +13,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,13 @@ class SideError(Exception):
 
 
 class Side:
-    """A process that runs jobs of the script `sides/<name>.py`, under `python`, on one core."""
+    """A process that runs jobs of the script `sides/<name>.py`, under `python`, on one core, or on some."""
 
-    def __init__(self, name: str, core: int, python: Path | str = sys.executable, **environment: str) -> None:
+    def __init__(
+        self, name: str, core: int | Iterable[int], python: Path | str = sys.executable, **environment: str
+    ) -> None:
         self.name = name
+        cores = {core} if isinstance(core, int) else set(core)
         threads = {f"{library}_NUM_THREADS": "1" for library in _THREADS}
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "tests" / "benchmarks" / "sides" / f"{name}.py")],
@@ -38,7 +41,7 @@ class Side:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **threads, "PYTHONPATH": str(ROOT), **environment},
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         self._answer()
 

@@ -29,13 +29,9 @@ print(sum(twice.stats.cache_hits.values()), twice.__qualname__)
 """
 
 
-def test_the_vectoriser_that_the_horizontal_filter_needs_is_on() -> None:
-    assert numba.config.SLP_VECTORIZE == 1
-
-
 def test_every_file_with_a_kernel_is_part_of_the_name_of_an_entry() -> None:
     using = {
-        path.name for path in FOLDER.glob("*.py") if re.search(r"^@(kernel|lanewise|entry)$", path.read_text(), re.M)
+        path.name for path in FOLDER.glob("*.py") if re.search(r"^@(kernel|entry|intrinsic)$", path.read_text(), re.M)
     }
     assert using | {"kernel.py", "offsets.py"} == set(kernel._FILES)
     for function in (render, draw_views):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,3 +91,20 @@ def test_a_constant_image_stays_constant() -> None:
     for level in (0, 1, 128, 254, 255):
         pixels = np.full((97, 131, 3), level, np.uint8)
         assert (crop(pixels, view_of(45, (3, 5, 91, 120))) == level).all()
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 31, 96])
+def test_nothing_is_read_beside_the_image(size: int) -> None:
+    # The image ends where memory that may not be read begins; whoever goes on reading there is killed.
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 64 * page)
+    whole = np.frombuffer(memory, np.uint8)
+    end = 48 * page
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(whole.ctypes.data + end), ctypes.c_size_t(16 * page), 0) == 0
+    for height, width in ((1, 1), (1, 5), (3, 7), (60, 21), (60, 22), (200, 300)):
+        pixels = whole[end - 3 * height * width : end].reshape(height, width, 3)
+        pixels[:] = photograph(height, width)
+        for box in ((0, 0, height, width), (height // 2, width // 2, height - height // 2, width - width // 2)):
+            ours = crop(pixels, view_of(size, box))
+            assert np.abs(ours.astype(int) - pillow(pixels, box, size, size)).max() <= 1
