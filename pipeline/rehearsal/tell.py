@@ -40,19 +40,12 @@ def _lines(shown: Rehearsal) -> Iterator[tuple[str, str]]:
     whole = max(parts.read + parts.decode + parts.render, 1e-9)
     shares = ", ".join(f"{name} {value / whole:.0%}" for name, value in asdict(parts).items())
     yield "a sample", f"{whole * 1e3:.2f} ms of a core: {shares}"
-    yield (
-        "read",
-        f"{amount(shown.work.bytes / shown.seconds)}/s, {amount(shown.work.bytes / max(shown.work.rows, 1))} each",
-    )
+    size = shown.work.bytes / max(shown.work.rows, 1)
+    yield "read", f"{amount(shown.work.bytes / shown.seconds)}/s, {amount(size)} an image"
     if shown.is_fetched:
         had = shown.cache
-        yield (
-            "cache",
-            (
-                f"{had.hits:,} hits, {had.misses:,} misses, {amount(had.bytes / shown.seconds)}/s fetched, "
-                f"{had.wait:.1f} s waited, {had.evicted:,} put out"
-            ),
-        )
+        shards = f"{had.hits:,} hits, {had.misses:,} misses, {had.evicted:,} put out"
+        yield "cache", f"{shards}; {amount(had.bytes / shown.seconds)}/s fetched, {had.wait:.1f} s waited"
     if shown.memory is not None:
         first, last = shown.memory
         yield "memory", f"{amount(last)}, {'-' if last < first else '+'}{amount(abs(last - first))} since it was warm"

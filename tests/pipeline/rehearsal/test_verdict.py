@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from data_shards.cache import Statistics
 from data_shards.loading.workers import Work
-from data_shards.reading.cache import Statistics
 from pipeline.rehearsal.measure import Parts, Rehearsal
 from pipeline.rehearsal.tell import tell, to_mapping
 from pipeline.rehearsal.verdict import verdict
@@ -69,7 +69,7 @@ def test_it_is_told_in_lines() -> None:
     assert lines["limit"] == "decoding: decoding takes 1.30 ms of a core for each image"
     fetched = replace(SHOWN, rate=9e4, is_fetched=True, cache=Statistics(hits=2, misses=1, bytes=10**10, wait=1.5))
     assert "data wait     90.0%, where the trainer takes 90,000 images/s" in tell(fetched)
-    assert "cache         2 hits, 1 misses, 1.0 GB/s fetched, 1.5 s waited, 0 put out" in tell(fetched)
+    assert "cache         2 hits, 1 misses, 0 put out; 1.0 GB/s fetched, 1.5 s waited" in tell(fetched)
 
 
 def test_it_is_plain_values_for_a_file() -> None:
