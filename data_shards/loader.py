@@ -28,7 +28,7 @@ from data_shards.ledger import BadSample, Ledger
 from data_shards.loading.ahead import EVERY, shards_ahead
 from data_shards.loading.rows import Pending, Rows
 from data_shards.loading.sets import ShardSets
-from data_shards.loading.stall import finished, stall
+from data_shards.loading.stall import finished, is_fetching, stall
 from data_shards.loading.workers import Work, Workers
 from data_shards.ordering.mixture import Mixture
 from data_shards.stream import ShardSet
@@ -49,7 +49,8 @@ class Loader:
     manager, to end its threads.
 
     Where no row is finished for `stall_seconds` while a batch is waited for, iterating raises `StallError`; with
-    `on_stall` "wait" the sentence goes to stderr instead, as often as that time passes.
+    `on_stall` "wait" the sentence goes to stderr instead, as often as that time passes. For shards that are fetched
+    the cache says how long it waits.
     """
 
     def __init__(
@@ -233,6 +234,8 @@ class Loader:
         """Wait for tasks. Raises `StallError` where they do not come and that shall end the run."""
         assert self._workers is not None
         while not finished(tasks, self._workers, self.stall_seconds):
+            if is_fetching(self._workers, self.sets):
+                continue
             error = stall(self._workers, self.sets, self.stall_seconds)
             if self.on_stall == "stop":
                 self._abandon(patience=0)

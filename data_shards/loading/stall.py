@@ -35,6 +35,12 @@ def finished(tasks: Sequence[Future[Any]], workers: Workers, seconds: float) -> 
             return False
 
 
+def is_fetching(workers: Workers, sets: ShardSets) -> bool:
+    """Whether all that is waited for are shards from a URL: the cache has a patience, and a sentence, of its own."""
+    held = [holding for holding in workers.holdings if holding.sample is not None]
+    return sets.are_fetched and bool(held) and not any(holding.is_read for holding in held)
+
+
 def stall(workers: Workers, sets: ShardSets, seconds: float) -> StallError:
     """The sentence for threads that do not come back."""
     held = sorted((h.since, h.is_read, h.sample) for h in workers.holdings if h.sample is not None)

@@ -101,6 +101,17 @@ def test_a_read_that_hangs_names_the_shard_where_the_key_cannot_be_read(
     let_go.set()
 
 
+def test_a_shard_that_is_being_fetched_is_waited_for_by_the_patience_of_its_cache(
+    ragged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, pread = threading.Event(), os.pread
+    monkeypatch.setattr(os, "pread", lambda *words: pread(*words) if let_go.wait(60) else b"")
+    monkeypatch.setattr(ShardSet, "is_fetched", True)
+    threading.Timer(1.0, let_go.set).start()
+    with Loader(ShardSet(ragged), Thumbnail(), batch=33, stall_seconds=0.2) as loader:
+        assert len(next(iter(loader)).indices) == 33
+
+
 def test_a_loader_that_is_to_wait_says_so_and_goes_on(
     ragged: Path, stuck: Stuck, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,16 @@ def test_a_recipe_mixes_sets_by_weight(recipe: Path) -> None:
     assert names == {"shards 1, weight 3": "A", "shards 2, weight 1": "B"}, "another weight makes another run"
 
 
+def test_crops_are_the_same_bytes_with_any_number_of_threads(recipe: Path) -> None:
+    drawn = []
+    for threads in (1, 2, 5):
+        with loader_for(config.load(Config, str(recipe), [f"trainer.threads={threads}"])) as loader:
+            stream = iter(loader)
+            drawn.append([[array.tobytes() for array in next(stream).arrays] for _ in range(4)])
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert len({crops for batch in drawn[0] for crops in batch}) == 8, "two sizes of four batches, all different"
+
+
 def test_one_set_is_named_by_its_path(recipe: Path) -> None:
     settings = config.load(Config, str(recipe), ["shards=runs/shard"])
     assert {name: wanted.path for name, wanted in inputs(settings).items()} == {"shards": "runs/shard"}
