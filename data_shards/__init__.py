@@ -5,5 +5,5 @@ From images to shards   readers/ are the kinds of input, remote/ files at URLs; 
                         shard_writer say how samples lie in a tar; manifest says what is there.
 From shards to batches  order and splitmix say which sample comes when; store and stream read it; batch and loader make
                         batches; ledger lists the samples that were bad.
-For humans              called by __main__: inspect/, verify (checking/), repair/, quarantined, replay; progress, errors.
+For humans              called by __main__: inspect/, verify (checking/), repair/, quarantined, replay; progress, errors
 """

@@ -3,7 +3,7 @@
 inspect     what it holds, in the terminal or as a page
 verify      whether it still is what was packed; names every damaged shard
 repair      makes what is damaged anew, from what is whole and from the source
-quarantine  which images were rejected, and why
+quarantine  which images were rejected, and why; takes out samples that runs could not decode
 finish      ends a packing that several machines did
 replay      which samples a global batch of a run holds
 """
@@ -20,12 +20,10 @@ from data_shards import quarantined
 from data_shards.errors import UserError
 from data_shards.inspect.text import describe
 from data_shards.progress import Progress
+from data_shards.repair.apply import Applied, apply
 from data_shards.repair.repair import Repaired, repair
-from data_shards.replay import replay
-from data_shards.stream import ShardSet
+from data_shards.replay import SETTINGS, replay_words
 from data_shards.verify import verify
-
-_REPLAY = {"seed": 0, "epoch": None, "step": 0, "world": 1, "batch": None, "lanes": 128, "split": "train"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = parsed.run in (_verify, _repair)
+        again = parsed.run in (_verify, _repair, _quarantine)
         print("interrupted" + ("; the same command goes on where it stopped" if again else ""), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output, such as head, has left
@@ -98,21 +96,36 @@ def _told(done: Repaired, directory: Path) -> list[str]:
 
 def _quarantine(parsed: argparse.Namespace) -> int:
     action, words = parsed.words[0], parsed.words[1:]
-    if action not in ("show", "export") or not words:
+    if action not in ("show", "export", "apply") or not words:
         action, words = "show", parsed.words
     if parsed.export is not None:
         action, words = "export", [*words, parsed.export]
-    if len(words) != (2 if action == "export" else 1):
-        right = "quarantine [show] DIR, or quarantine export DIR FOLDER"
+    if not {"show": len(words) == 1, "export": len(words) == 2, "apply": len(words) > 1}[action]:
+        right = "quarantine [show] DIR, quarantine export DIR FOLDER, or quarantine apply DIR LEDGER... --out DIR"
         raise UserError("quarantine", f"{len(parsed.words)} words are given", f"write {right}")
+    if (action == "apply") != ((parsed.out is None) == parsed.in_place):
+        right = "give apply either --out DIR, for a new set, or --in-place; nothing else takes them"
+        raise UserError("quarantine", "it must be clear what is to be written", right)
     directory = Path(words[0])
     if action == "export":
         written, without = quarantined.export(directory, Path(words[1]), parsed.reason)
         print(f"{written:,} originals written to {words[1]}" + (f", {without:,} have no bytes" if without else ""))
         return 0
+    if action == "apply":
+        print(_applied(apply(directory, [Path(word) for word in words[1:]], parsed.out, quiet=False)))
+        return 0
     for line in quarantined.show(directory, parsed.reason, parsed.limit):
         print(line)
     return 0
+
+
+def _applied(done: Applied) -> str:
+    """What taking samples out has come to, in a sentence."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in done.reasons.most_common())
+    parts = [f"{done.reasons.total():,} samples taken out of {len(done.shards):,} shards ({reasons})"] * bool(reasons)
+    parts += [f"{done.already:,} were out before"] * bool(done.already)
+    parts += [f"{done.others:,} lines speak of other sets"] * bool(done.others)
+    return f"{done.directory}: {'; '.join(parts) or 'nothing to take out'}; root {done.root}"
 
 
 def _finish(parsed: argparse.Namespace) -> int:
@@ -123,36 +136,9 @@ def _finish(parsed: argparse.Namespace) -> int:
 
 
 def _replay(parsed: argparse.Namespace) -> int:
-    given = {**_REPLAY, **_settings(parsed.settings)}
-    split = str(given.pop("split"))
-    numbers = {name: None if value is None else _integer(name, value) for name, value in given.items()}
-    if numbers["batch"] is None:
-        raise UserError("batch", "not given", "give the global batch size of the run, such as batch=256")
-    for line in replay(ShardSet(parsed.directory, split), **numbers):  # type: ignore[arg-type]
+    for line in replay_words(parsed.words):
         print(line)
     return 0
-
-
-def _settings(words: Sequence[str]) -> dict[str, str]:
-    settings = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or name not in _REPLAY:
-            raise UserError(word, "is no setting of replay", f"settings are {' '.join(f'{name}=' for name in _REPLAY)}")
-        settings[name] = value
-    return settings
-
-
-def _integer(name: str, value: object) -> int:
-    try:
-        number = int(str(value))
-    except ValueError:
-        raise UserError(name, f"{value!r} is no number", f"give a whole number, such as {name}=1") from None
-    if number < (1 if name in ("world", "batch", "lanes") else 0):
-        raise UserError(
-            name, f"{number} is too small", f"give at least {1 if name in ('world', 'batch', 'lanes') else 0}"
-        )
-    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
-        if name != "quarantine":
+        if name not in ("quarantine", "replay"):
             added.add_argument("directory", type=Path, metavar="DIR", help="directory with a manifest.json")
         return added
 
@@ -174,17 +160,20 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--decode", action="store_true", help="also decode every image")
     repair = command("repair", _repair, "make what is damaged anew, from what is whole and from the source")
     repair.add_argument("--drop", action="store_true", help="go on without the samples that cannot be had")
-    quarantine = command("quarantine", _quarantine, "which images were rejected and why; or write them out")
+    quarantine = command("quarantine", _quarantine, "which images were rejected and why; or take out what a run met")
     quarantine.usage = f"{quarantine.prog} [show] DIR [--reason REASON] [--limit N]\n{'':7}"
-    quarantine.usage += f"{quarantine.prog} export DIR FOLDER [--reason REASON]"
+    quarantine.usage += f"{quarantine.prog} export DIR FOLDER [--reason REASON]\n{'':7}"
+    quarantine.usage += f"{quarantine.prog} apply DIR LEDGER... (--out DIR | --in-place)"
     quarantine.add_argument("words", nargs="+", metavar="DIR", help="directory with a manifest.json")
     quarantine.add_argument("--reason", metavar="REASON", help="only those rejected for this reason")
     quarantine.add_argument("--limit", type=int, default=20, metavar="N", help="entries shown (20)")
     quarantine.add_argument("--export", metavar="FOLDER", help="the same as quarantine export DIR FOLDER")
+    quarantine.add_argument("--out", type=Path, metavar="DIR", help="where apply writes the set without the samples")
+    quarantine.add_argument("--in-place", action="store_true", help="apply changes the set itself")
     command("finish", _finish, "end a packing that several machines did: write its manifest")
-    settings = " ".join(f"{key}={'' if value is None else value}" for key, value in _REPLAY.items())
+    settings = " ".join(f"{key}={'' if value is None else value}" for key, value in SETTINGS.items())
     samples = command("replay", _replay, "which samples a global batch of a run holds, one line of JSON each")
-    samples.add_argument("settings", nargs="*", metavar="key=value", help=settings)
+    samples.add_argument("words", nargs="+", metavar="DIR|key=value", help=f"shard sets, and {settings}")
     return parser
 
 

@@ -4,7 +4,8 @@
     ├── SourceError       input that is missing, empty or unreadable
     ├── OutputError       output directory that is in the way, read-only or full
     ├── ShardError        shard that is missing, damaged or of another version
-    └── SampleRateError   more bad samples than the configured share
+    ├── SampleRateError   more bad samples than the configured share
+    └── StallError        samples that are neither read nor decoded within the time that was set
     ImageError            one image that cannot be used; the pipeline goes on without it
 
 A command line catches `UserError`, prints it and exits with 2. Anything else is a defect
@@ -52,6 +53,10 @@ class ShardError(UserError):
 
 class SampleRateError(UserError):
     """More samples were bad than the recipe allows."""
+
+
+class StallError(UserError):
+    """The loader waits for samples that do not come."""
 
 
 class ImageError(ValueError):

@@ -6,13 +6,15 @@ Beside each tar lies DALI's text index (`wds2idx`, v1.2), written when the shard
     jpg 512 110253 000000000-cat.jpg cls 111616 1 000000000-cat.cls json 112640 180 000000000-cat.json
     jpg 113664 98712 ...
 
-It is read into arrays. Where it is absent, as beside a tar of someone else, the headers are walked instead.
+It is read into arrays. Where it is absent, as beside a tar of someone else, the headers are walked instead. White
+space in the names of someone else becomes `_`: the format has no other way, and nothing is looked up by name.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from data_shards.tar import Member, walk
 VERSION = b"v1.2"
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "gif", "bmp", "tif", "tiff", "img"})
 LABEL_EXTENSION = "cls"
+_SPACE = re.compile(r"\s")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +50,8 @@ def write_index(samples: list[list[Member]]) -> bytes:
 
 def index_line(members: list[Member]) -> bytes:
     """The line of an index for one sample."""
-    fields = [f"{_extension(m.name)} {m.offset} {m.size} {m.name}" for m in members]
+    names = [_SPACE.sub("_", member.name) for member in members]
+    fields = [f"{_extension(name)} {m.offset} {m.size} {name}" for name, m in zip(names, members, strict=True)]
     return " ".join(fields).encode("utf-8", "surrogateescape") + b"\n"
 
 
@@ -61,21 +65,27 @@ def samples_in(tar: Path) -> list[list[Member]]:
 
     Raises `ValueError` or `OSError` for a damaged or unreadable tar.
     """
-    samples: list[list[Member]] = []
-    last = None
     descriptor = os.open(tar, os.O_RDONLY)
     try:
-        for member in walk(descriptor, os.fstat(descriptor).st_size):
-            key = _key(member.name)
-            if not key.rpartition("/")[2]:  # a hidden file is no sample
-                continue
-            if key == last:
-                samples[-1].append(member)
-            else:
-                samples.append([member])
-                last = key
+        return samples_of(walk(descriptor, os.fstat(descriptor).st_size))
     finally:
         os.close(descriptor)
+
+
+def samples_of(members: Iterable[Member]) -> list[list[Member]]:
+    """The samples of these members, each a run of them with one key. Hidden files and such without an extension are
+    no samples, by WebDataset's rule."""
+    samples: list[list[Member]] = []
+    last = None
+    for member in members:
+        key = key_of(member.name)
+        if not key.rpartition("/")[2] or key == member.name:
+            continue
+        if key == last:
+            samples[-1].append(member)
+        else:
+            samples.append([member])
+            last = key
     return samples
 
 
@@ -100,8 +110,11 @@ def index_of(samples: Iterable[list[Member]]) -> Index:
     return _from_rows([(_extension(m.name), m.offset, m.size) for m in members] for members in samples)
 
 
-def parse_index(text: bytes) -> Index:
-    """An index from its text. Samples without an image are left out. Raises `ValueError`."""
+def parse_index(text: bytes, labels: Sequence[str] = (LABEL_EXTENSION,)) -> Index:
+    """An index from its text. Samples without an image are left out.
+
+    The label of a sample is its first member with one of the extensions `labels`. Raises `ValueError`.
+    """
     head, _, body = text.partition(b"\n")
     version, _, count = head.partition(b" ")
     if version != VERSION or not count.strip().isdigit():
@@ -116,16 +129,17 @@ def parse_index(text: bytes) -> Index:
         if all(
             len(kind) == 1 for kind in kinds
         ):  # worth the trouble: the usual case, every sample with the same members
-            return _from_columns([kind.pop().decode() for kind in kinds], tokens, len(lines))
+            return _from_columns([kind.pop().decode() for kind in kinds], tokens, len(lines), labels)
     rows = [line.split() for line in lines]
     if any(len(row) % 4 for row in rows):
         raise ValueError("a line of the index is not made of extension, offset, size and name")
     return _from_rows(
-        [(row[at].decode(), int(row[at + 1]), int(row[at + 2])) for at in range(0, len(row), 4)] for row in rows
+        ([(row[at].decode(), int(row[at + 1]), int(row[at + 2])) for at in range(0, len(row), 4)] for row in rows),
+        labels,
     )
 
 
-def _from_columns(extensions: list[str], tokens: list[bytes], count: int) -> Index:
+def _from_columns(extensions: list[str], tokens: list[bytes], count: int, labels: Sequence[str]) -> Index:
     """From the tokens of lines that all have members with these extensions."""
     width = 4 * len(extensions)
 
@@ -135,22 +149,29 @@ def _from_columns(extensions: list[str], tokens: list[bytes], count: int) -> Ind
     image = next((member for member, extension in enumerate(extensions) if _is_image(extension)), None)
     if image is None:
         return _from_rows([])
-    if LABEL_EXTENSION not in extensions:
+    label = next((extensions.index(extension) for extension in labels if extension in extensions), None)
+    if label is None:
         return Index(numbers(image, 1), numbers(image, 2), np.full(count, -1), np.zeros(count, np.int64))
-    label = extensions.index(LABEL_EXTENSION)
     return Index(numbers(image, 1), numbers(image, 2), numbers(label, 1), numbers(label, 2))
 
 
-def _from_rows(rows: Iterable[list[tuple[str, int, int]]]) -> Index:
+def _from_rows(rows: Iterable[list[tuple[str, int, int]]], labels: Sequence[str] = (LABEL_EXTENSION,)) -> Index:
     """From extension, offset and size of each member of each sample."""
     found = []
     for members in rows:
         image = next((place for extension, *place in members if _is_image(extension)), None)
-        label = next((place for extension, *place in members if extension == LABEL_EXTENSION), [-1, 0])
+        of = {extension: place for extension, *place in members}
+        label = next((of[extension] for extension in labels if extension in of), [-1, 0])
         if image is not None:
             found.append(image + label)
     table = np.array(found, np.int64).reshape(-1, 4)
     return Index(*(np.ascontiguousarray(column) for column in table.T))
+
+
+def key_of(name: str) -> str:
+    """The key of a sample, from the name of a member: all before the first dot of the base name, WebDataset's rule."""
+    directory, slash, base = name.rpartition("/")
+    return directory + slash + base.partition(".")[0]
 
 
 def image_in(members: Iterable[Member]) -> Member | None:
@@ -165,12 +186,6 @@ def is_image(name: str) -> bool:
 
 def _is_image(extension: str) -> bool:
     return extension.rpartition(".")[2].lower() in IMAGE_EXTENSIONS
-
-
-def _key(name: str) -> str:
-    """Everything before the first dot of the base name: WebDataset's rule."""
-    directory, slash, base = name.rpartition("/")
-    return directory + slash + base.partition(".")[0]
 
 
 def _extension(name: str) -> str:

@@ -5,48 +5,36 @@
 - A batch is a few tasks of some rows each. Threads suffice: decoding and augmenting release the interpreter lock.
 - Batches are written into a ring of arrays, allocated once. A batch stays intact until three more were requested.
 - A sample that cannot be decoded keeps its place: a substitute, drawn by its epoch and index, fills the row.
+- Where no sample is finished for long, those that the threads hold are named, and the loader stops or goes on waiting.
 - To resume takes one number, the samples consumed, whatever the number of ranks, threads or the batch size were before.
 """
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_shards.batch import Arrays, Batch, Draw, Transform
-from data_shards.errors import ImageError, ShardError, UserError
+from data_shards.batch import Arrays, Batch, Transform
+from data_shards.errors import UserError
 from data_shards.ledger import BadSample, Ledger
-from data_shards.order import Located, Stream, rank_positions, rank_slice
+from data_shards.loading.ahead import EVERY, shards_ahead
+from data_shards.loading.rows import Pending, Rows
+from data_shards.loading.sets import ShardSets
+from data_shards.loading.stall import finished, is_fetching, stall
+from data_shards.loading.workers import Work, Workers
+from data_shards.mixture import Mixture
 from data_shards.stream import ShardSet
 
 KEPT = 3  # batches that stay intact besides the one given last
-_ATTEMPTS = 32  # substitutes tried for one bad sample
 _ROWS = 32  # at most, in one task
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A batch that is being written, into arrays of the ring that may have more rows."""
-
-    arrays: Arrays
-    positions: NDArray[np.int64]
-    located: Located
-    indices: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    consumed: int
-    tasks: list[Future[list[BadSample]]] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """Rows that are written: the rank's share of the global batch."""
-        return len(self.positions)
 
 
 class Loader:
@@ -59,11 +47,15 @@ class Loader:
     `batch` is the global size, samples per step over all ranks. `subset` holds indices within the split. `lanes` is
     that of `order.py`, `prefetch` the number of batches written ahead. Close the loader, or use it as a context
     manager, to end its threads.
+
+    Where no row is finished for `stall_seconds` while a batch is waited for, iterating raises `StallError`; with
+    `on_stall` "wait" the sentence goes to stderr instead, as often as that time passes. For shards that are fetched
+    the cache says how long it waits.
     """
 
     def __init__(
         self,
-        shard_set: ShardSet,
+        shards: ShardSet | ShardSets,
         transform: Transform,
         *,
         batch: int,
@@ -77,21 +69,28 @@ class Loader:
         subset: NDArray[np.int64] | None = None,
         ledger: Ledger | None = None,
         batches: int | None = None,
+        stall_seconds: float = 300.0,
+        on_stall: Literal["stop", "wait"] = "stop",
     ) -> None:
         assert 0 <= rank < world, (rank, world)
         if batch < 1 or (shuffle and batch % world):
             near = sorted({max(batch // world, 1) * world, (batch // world + 1) * world})
             right = " or ".join(map(str, near))
             raise UserError("batch", f"{batch} samples cannot be shared equally by {world} processes", f"{right} can")
-        if subset is not None and (len(subset) == 0 or subset.min() < 0 or subset.max() >= shard_set.samples):
-            raise UserError("subset", f"{len(subset)} indices", f"it needs some, from 0 to {shard_set.samples - 1}")
-        self.shard_set, self.transform, self.ledger = shard_set, transform, ledger or Ledger()
+        self.sets = shards if isinstance(shards, ShardSets) else ShardSets([shards])
+        samples = self.sets.samples
+        if subset is not None and (len(subset) == 0 or subset.min() < 0 or subset.max() >= samples):
+            raise UserError("subset", f"{len(subset)} indices", f"it needs some, from 0 to {samples - 1}")
+        self.transform, self.ledger, self.subset = transform, ledger or Ledger(), subset
         self.batch, self.rank, self.world, self.shuffle, self.batches = batch, rank, world, shuffle, batches
-        self.stream = Stream(shard_set.counts, seed=seed, lanes=lanes, shuffle=shuffle, subset=subset)
+        self.stream = self.sets.stream(seed=seed, lanes=lanes, shuffle=shuffle, subset=subset)
+        self._rows = Rows(self.sets, transform, self.stream)
+        self._looks_ahead = shuffle and self.sets.are_fetched
         self.consumed = self.number = 0  # after the last batch given out
+        self.stall_seconds, self.on_stall = stall_seconds, on_stall
         self._threads, self._prefetch = max(1, threads), max(1, prefetch)
-        self._pool: ThreadPoolExecutor | None = None
-        self._pending: deque[_Pending] = deque()
+        self._workers: Workers | None = None
+        self._pending: deque[Pending] = deque()
         self._ring: list[Arrays] = []
         self._submitted = 0  # batches put into the ring since the start
         self._iteration = 0
@@ -111,10 +110,16 @@ class Loader:
         whole = -(-self.samples // self.batch)
         return whole if self.batches is None else min(whole, self.batches)
 
+    @property
+    def work(self) -> Work:
+        """What the threads have done since they began."""
+        return Work.of(self._workers.holdings if self._workers is not None else ())
+
     def __iter__(self) -> Iterator[Batch]:
         self._abandon()
         iteration = self._iteration
         start, number = (self.consumed, self.number) if self.shuffle else (0, 0)
+        self.ledger.start(start)
         submitted = given = 0
         while True:
             began = time.perf_counter()
@@ -126,6 +131,7 @@ class Loader:
             if not self._pending:
                 return
             pending = self._pending[0]
+            self._await(pending.tasks)
             bad = [sample for task in pending.tasks for sample in task.result()]
             self._pending.popleft()
             self._report(pending.rows, bad)
@@ -141,29 +147,56 @@ class Loader:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What resumes the stream after the last batch given out, and what it must be resumed on."""
-        return {"consumed": self.consumed, "number": self.number, **self._identity()}
+        """What resumes the stream after the last batch given out, and what it must be resumed on: plain values."""
+        return {
+            "consumed": self.consumed,
+            "number": self.number,
+            **self._identity(),
+            "sets": self.sets.state(self.stream),
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after `state["consumed"]` samples. Raises `UserError` where the state is that of another stream."""
-        for name, mine in self._identity().items():
-            if name in state and state[name] != mine:
-                raise UserError(
-                    str(self.shard_set.directory),
-                    f"the run to be resumed had {name} {state[name]!r}, this one has {mine!r}",
-                    "samples would be repeated or lost; resume with what the run began with, or start a new one",
-                )
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after `state["consumed"]` samples. Shards that a set has gained since join in with its next epoch.
+
+        Raises `UserError` where the state is that of another stream.
+        """
+        mine = self._identity()
+        for name, value in mine.items():
+            if state.get(name, value) != value:
+                self._refuse(f"{name} {state[name]!r}", f"{value!r}")
+        states, consumed = state.get("sets"), int(state["consumed"])
+        if states is not None:
+            if len(states) != len(self.sets.sets):
+                self._refuse(f"{len(states)} shard sets", f"{len(self.sets.sets)}")
+            histories = self.sets.histories(states, self.stream, consumed)
+            if self.subset is not None and [list(entry) for entry in histories[0]] != states[0]["history"]:
+                self._refuse("a subset of fewer shards", "a subset of more")
+            self.stream = self.sets.stream(
+                seed=mine["seed"], lanes=mine["lanes"], shuffle=self.shuffle, subset=self.subset, histories=histories
+            )
         self._abandon()
-        self.consumed = int(state["consumed"])
-        self.number = int(state.get("number", self.consumed // self.batch))
+        self._rows = Rows(self.sets, self.transform, self.stream)
+        self.consumed = consumed
+        self.number = int(state.get("number", consumed // self.batch))
+
+    def _refuse(self, had: str, has: str) -> NoReturn:
+        raise UserError(
+            self.sets.where,
+            f"the run to be resumed had {had}, this one has {has}",
+            "samples would be repeated or lost; resume with what the run began with, or start a new one",
+        )
 
     def close(self) -> None:
-        """End the threads and close the shards. Iterating again would start them again."""
+        """End the threads and close the shards. Iterating again would start them again.
+
+        Threads that are stuck are left behind; they end with the process.
+        """
         self._abandon()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-            self._pool = None
-        self.shard_set.close()
+        if self._workers is not None:
+            self._workers.end()
+            self._workers.join()
+            self._workers = None
+        self.sets.close()
 
     def __enter__(self) -> Loader:
         return self
@@ -172,22 +205,42 @@ class Loader:
         self.close()
 
     def _identity(self) -> dict[str, Any]:
-        stream, root = self.stream, self.shard_set.manifest.root
+        """What makes the order beside the shards; the same on every rank."""
+        stream, subset = self.stream, self.subset
         return {
             "seed": stream.seed,
-            "samples": stream.samples,
             "lanes": stream.lanes,
             "block": stream.block,
-            "shards": root,
+            "weights": list(stream.dealing.parts) if isinstance(stream, Mixture) else [1],
+            "subset": None if subset is None else hashlib.sha256(subset.astype("<i8").tobytes()).hexdigest(),
         }
 
-    def _abandon(self) -> None:
-        """End the iteration that may be under way: wait for its tasks and give back their places in the ring."""
+    def _abandon(self, patience: float | None = None) -> None:
+        """End the iteration that may be under way and give back its places in the ring, once its tasks are done.
+
+        Threads that finish no row for `patience` seconds are left behind, with the arrays that they may write into.
+        """
         self._iteration += 1
         tasks = [task for pending in self._pending for task in pending.tasks if not task.cancel()]
-        wait(tasks)
         self._submitted -= len(self._pending)
         self._pending.clear()
+        patience = self.stall_seconds if patience is None else patience
+        if self._workers is not None and not finished(tasks, self._workers, patience):
+            self._workers.end()
+            self._workers = None
+            self._ring, self._submitted = [], 0
+
+    def _await(self, tasks: Sequence[Future[Any]]) -> None:
+        """Wait for tasks. Raises `StallError` where they do not come and that shall end the run."""
+        assert self._workers is not None
+        while not finished(tasks, self._workers, self.stall_seconds):
+            if is_fetching(self._workers, self.sets):
+                continue
+            error = stall(self._workers, self.sets, self.stall_seconds)
+            if self.on_stall == "stop":
+                self._abandon(patience=0)
+                raise error
+            print(f"warning: {error}", file=sys.stderr, flush=True)
 
     def _has(self, start: int, batch: int) -> bool:
         if self.batches is not None and batch >= self.batches:
@@ -196,21 +249,20 @@ class Loader:
 
     def _submit(self, start: int) -> None:
         """Have the threads write the global batch that begins at position `start`."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="loader")
-        if self.shuffle:
-            stop = start + self.batch
-            positions = rank_positions(start, self.batch, self.rank, self.world)
-        else:
-            stop = min(start + self.batch, self.samples)
-            positions = rank_slice(start, stop, self.rank, self.world)
+        if self._workers is None:
+            self._workers = Workers(self._threads)
+        stop = start + self.batch if self.shuffle else min(start + self.batch, self.samples)
+        positions = self.stream.share(start, stop, self.rank, self.world)
+        if self._looks_ahead and (not self._pending or start // self.batch % EVERY == 0):
+            self.sets.expect(shards_ahead(self.stream, start, self.batch, self.rank, self.world))
         located = self.stream.locate(positions)
         labels = np.full(len(positions), -1, np.int64)
-        pending = _Pending(self._next_arrays(), positions, located, located.index.copy(), labels, stop)
+        pending = Pending(self._next_arrays(), positions, located, located.index.copy(), labels, stop)
         step = max(1, min(_ROWS, -(-pending.rows // (4 * self._threads))))
         self._pending.append(pending)
         for first in range(0, pending.rows, step):
-            pending.tasks.append(self._pool.submit(self._write, pending, first, min(first + step, pending.rows)))
+            last = min(first + step, pending.rows)
+            pending.tasks.append(self._workers.submit(self._rows.write, pending, first, last))
 
     def _next_arrays(self) -> Arrays:
         # When batch b is requested, b + prefetch is submitted, over the arrays of b - KEPT - 1.
@@ -220,53 +272,9 @@ class Loader:
         self._submitted += 1
         return self._ring[place]
 
-    def _write(self, pending: _Pending, first: int, last: int) -> list[BadSample]:
-        """Fill rows [first, last) of a batch. Runs in a thread; gives the bad samples it met."""
-        bad: list[BadSample] = []
-        places = zip(*(array[first:last].tolist() for array in (pending.positions, *pending.located)), strict=True)
-        for row, (position, epoch, shard, sample, index) in enumerate(places, first):
-            draw = Draw(self.stream.seed, epoch, index)
-            image = self.shard_set.read(shard, sample)
-            try:
-                self.transform.write(image, draw, pending.arrays, row)
-            except ImageError as error:
-                bad.append(self._bad_sample(image, error, epoch, shard, sample, position))
-                shard, sample, pending.indices[row] = self._substitute(draw, shard, pending.arrays, row)
-            pending.labels[row] = self.shard_set.label(shard, sample)
-        return bad
-
-    def _substitute(self, bad: Draw, shard: int, arrays: Arrays, row: int) -> tuple[int, int, int]:
-        """Fill a row with another sample, seen through the draw of the bad one. Gives its shard, number and index."""
-        for attempt in range(_ATTEMPTS):
-            place, sample, index = self.stream.substitute(bad.epoch, shard, bad.index, attempt)
-            try:
-                self.transform.write(self.shard_set.read(place, sample), bad, arrays, row)
-            except ImageError:
-                continue
-            return place, sample, index
-        raise ShardError(
-            str(self.shard_set.directory / self.shard_set.shards[shard].name),
-            f"a sample cannot be decoded, nor can {_ATTEMPTS} drawn in its place",
-            "the set holds next to no usable image; pack it again",
-            f"python -m data_shards verify {self.shard_set.directory}",
-        )
-
-    def _bad_sample(
-        self, image: bytes, error: ImageError, epoch: int, shard: int, sample: int, position: int
-    ) -> BadSample:
-        return BadSample(
-            shard=self.shard_set.shards[shard].name,
-            key=self.shard_set.key(shard, sample),
-            offset=self.shard_set.offset(shard, sample),
-            hash=BadSample.hash_of(image),
-            reason=error.reason,
-            epoch=epoch,
-            position=position,
-        )
-
     def _report(self, rows: int, bad: list[BadSample]) -> None:
         """Enter the bad samples of a batch into the ledger, once the batch is given out."""
         self._seen += rows
         for sample in bad:
             self.ledger.record(sample)
-        self.ledger.check(self._seen, self.shard_set.directory)
+        self.ledger.check(self._seen, self.sets.where)

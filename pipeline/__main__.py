@@ -6,6 +6,7 @@ Exit status: 0 done, 2 a mistake of the user's (one clear sentence, no traceback
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,15 @@ from pathlib import Path
 from data_shards.errors import UserError
 from pipeline.stages import STAGES
 
+_REHEARSE = """usage: python -m pipeline rehearse [CONFIG.yaml] [key=value ...]
+
+Runs the loader of a pretrain recipe alone, as one process of the job would, and says what limits it.
+
+settings, beside those of pretrain:
+  seconds  (float, default 20)    at most so long, after a few batches to warm up
+  batches  (int, default 300)     at most so many
+  rate     (float)                images per second that the trainer takes, over all processes; without it, all it can
+  json     (text)                 a file for the figures"""
 USAGE = "python -m pipeline STAGE [CONFIG.yaml] [key=value ...]"
 
 
@@ -39,20 +49,16 @@ def _run(arguments: list[str]) -> int:
     name, *rest = arguments
     if name == "schema":
         return _write_schemas(Path(rest[0] if rest else "configs/schema"))
+    if name == "rehearse":
+        return _rehearse(rest)
     if name not in STAGES:
-        near = difflib.get_close_matches(name, STAGES, 1)
+        near = difflib.get_close_matches(name, [*STAGES, "rehearse", "schema"], 1)
         meant = f"did you mean {near[0]}?" if near else f"stages are {', '.join(STAGES)}"
         raise UserError(name, "is no stage", meant, "python -m pipeline --help")
     if any(option in ("-h", "--help") for option in rest):
         print(_stage_help(name))
         return 0
-    options = [option for option in rest if option.startswith("-")]
-    if options:
-        raise UserError(
-            options[0], "is no option", "settings are given as key=value", f"python -m pipeline {name} --help"
-        )
-    recipe = rest[0] if rest and "=" not in rest[0] else None
-    overrides = rest[1:] if recipe else rest
+    recipe, overrides = _words(name, rest)
     if name == "chain":
         return _chain(recipe, overrides)
     from pipeline import config
@@ -60,6 +66,55 @@ def _run(arguments: list[str]) -> int:
 
     execute(name, config.load(module(name).Config, recipe, overrides))
     return 0
+
+
+def _words(name: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The recipe and the overrides in the words after a stage."""
+    options = [option for option in words if option.startswith("-")]
+    if options:
+        raise UserError(
+            options[0], "is no option", "settings are given as key=value", f"python -m pipeline {name} --help"
+        )
+    recipe = words[0] if words and "=" not in words[0] else None
+    return recipe, list(words[1:] if recipe else words)
+
+
+def _rehearse(words: Sequence[str]) -> int:
+    """The loader of a pretraining recipe alone, and what limits it."""
+    if any(option in ("-h", "--help") for option in words):
+        print(_REHEARSE)
+        return 0
+    from pipeline import config
+    from pipeline.rehearsal.measure import rehearse
+    from pipeline.rehearsal.tell import tell, to_mapping
+    from pipeline.stages.pretrain import Config
+
+    recipe, overrides = _words("rehearse", words)
+    own = {"seconds": "20", "batches": "300", "rate": None, "json": None}
+    for word in list(overrides):
+        name, _, value = word.partition("=")
+        if name in own:
+            own[name] = value
+            overrides.remove(word)
+    seconds, batches, rate = (_above_zero(name, own[name]) for name in ("seconds", "batches", "rate"))
+    settings = config.load(Config, recipe, overrides)
+    shown = rehearse(settings, seconds=seconds or 0, batches=int(batches or 0), rate=rate)
+    print(tell(shown))
+    if own["json"] is not None:
+        Path(own["json"]).write_text(json.dumps(to_mapping(shown), indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _above_zero(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0:
+        raise UserError(name, f"{text!r} is no number above 0", f"write {name}=20, for example")
+    return number
 
 
 def _chain(recipe: str | None, overrides: Sequence[str]) -> int:
@@ -79,6 +134,10 @@ def _help() -> str:
     lines = [f"usage: {USAGE}", "", "stages:"]
     lines += [f"  {name:<{width}}{summary}" for name, summary in STAGES.items()]
     lines += [
+        "",
+        "also:",
+        f"  {'rehearse':<{width}}the loader of a pretrain recipe alone: images/s, and what limits it",
+        f"  {'schema':<{width}}JSON Schema of every recipe, for editors",
         "",
         "A recipe is a YAML file in configs/; key=value changes one setting, for example trainer.batch=512.",
         "The same command again resumes, or does nothing when its artifact already matches.",
@@ -108,8 +167,6 @@ def _stage_help(name: str) -> str:
 
 def _write_schemas(folder: Path) -> int:
     """JSON Schema of every stage's recipe, for editors that complete YAML."""
-    import json
-
     from pipeline import config
     from pipeline.stages.stage import module
 

@@ -18,10 +18,15 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from data_shards.manifest import FILE as MANIFEST
+from data_shards.manifest import Manifest
+from data_shards.plain_tars import places_of
+from data_shards.remote import is_url
+from data_shards.stream import ShardSet
 from pipeline.errors import ArtifactError
 
 FORMAT = 1
@@ -90,6 +95,24 @@ class Artifact:
             for name, facts in self.files.items()
             if not (self.path / name).is_file() or (self.path / name).stat().st_size != facts["bytes"]
         ]
+
+
+def shards_at(where: str, split: str, *, wanted_by: str = "", key: str = "") -> Artifact:
+    """Shards as an input: of a run of `shard`, in any directory or at a URL with a manifest, or tars of anyone.
+
+    Their content is the root that they have now. Raises `ArtifactError` where there are none, and `ShardError`.
+    """
+    directory = Path(where)
+    made = Artifact(stage="shard", kind="shards", fingerprint="", content="", path=directory)
+    if (directory / FILE).exists():
+        made = Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
+    if (directory / MANIFEST).is_file():  # it may have been repaired, or have grown, since its run
+        return replace(made, content=Manifest.load(directory).root)
+    if made.content:
+        return made
+    if is_url(where) or (not (directory / ".packing").exists() and places_of(where)):
+        return replace(made, content=ShardSet(where, split).manifest.root)
+    return Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
 
 
 def fingerprint(stage: str, identity: Any, inputs: Mapping[str, str]) -> str:

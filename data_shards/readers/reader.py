@@ -74,11 +74,17 @@ class Reader(abc.ABC):
 
 def read_file(path: str) -> bytes:
     """An image file. Raises `OSError`, and `ImageError` where it is far too large for one."""
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
         if size > MAX_BYTES:
             raise ImageError("too_many_bytes", f"{size}, the limit is {MAX_BYTES}")
-        return file.read()
+        content = os.read(descriptor, size + 1)  # one byte more, to see that it ends there
+        while len(content) != size and (more := os.read(descriptor, MAX_BYTES)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from data_shards.readers.photographs import Photographs
 from data_shards.readers.torchvision_dataset import TorchvisionDataset
 from data_shards.readers.webdataset_tars import WebdatasetTars
 
-_FEW = 200  # pictures in one folder that are photographs to cut tiles from; more are a data set of their own
 _PEEK = 200  # members by which samples of WebDataset are told from image files in a tar
 
 Words = ImageFolder.Config | ImageList.Config | Archives.Config | WebdatasetTars.Config | Photographs.Config
@@ -28,7 +27,7 @@ Words = ImageFolder.Config | ImageList.Config | Archives.Config | WebdatasetTars
 def source_from(text: str, *, holdout: float = 0.0, tiles: bool = False) -> Words | TorchvisionDataset.Config:
     """The reader that fits a word on a command line. Raises `SourceError`.
 
-    `holdout` is the share of samples that goes to the split "test" where there is none. With `tiles` a folder of few
+    `holdout` is the share of samples that goes to the split "test" where there is none. With `tiles` a folder of
     pictures without classes is taken for photographs to cut tiles from.
 
     "photographs"              tiles of the photographs that scikit-image brings along
@@ -96,16 +95,12 @@ def _folder(text: str, folder: str, holdout: float, tiles: bool) -> Words:
                     return ImageFolder.Config(path=text, holdout=holdout)
     except OSError as error:
         raise unlistable(text, error) from None
-    pictures = _images_in(folder)
-    count = sum(1 for _, _ in zip(range(_FEW + 1), pictures, strict=False))
-    if count == 0 and found:
+    if found and next(_images_in(folder), None) is None:
         ending = next(ending for ending in archives.ENDINGS if ending in found)
         archive = _file(os.path.join(text, f"*{ending}"), holdout)
         assert archive is not None, ending
         return archive
-    if tiles and 0 < count <= _FEW:
-        return Photographs.Config(path=text)
-    return ImageFolder.Config(path=text, holdout=holdout)
+    return Photographs.Config(path=text) if tiles else ImageFolder.Config(path=text, holdout=holdout)
 
 
 def _images_in(folder: str) -> Iterator[str]:

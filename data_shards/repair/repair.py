@@ -10,29 +10,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_shards.checking.damage import Damage, reasons_in
 from data_shards.checking.verified import forget
 from data_shards.durable import move_durably, write_durably
-from data_shards.errors import OutputError, SourceError
+from data_shards.errors import SourceError
 from data_shards.index import samples_in, write_index
-from data_shards.manifest import FILE, Manifest, Shard
+from data_shards.manifest import Manifest, Shard
 from data_shards.progress import Progress
-from data_shards.repair.drop import drop_lost, publish
+from data_shards.repair.drop import drop_lost
 from data_shards.repair.origin import Origin, Wanted
 from data_shards.repair.ranges import runs, without_ledgers
 from data_shards.repair.rebuild import Lost, Plan, Staged, Trust, rebuild
 from data_shards.repair.salvage import salvage
+from data_shards.repair.work import work_folder
 from data_shards.shard_hash import hash_of
-from data_shards.verify import REPAIR, verify
+from data_shards.verify import verify
 
 
 @dataclass
@@ -63,11 +58,7 @@ def repair(directory: Path, drop: bool = False, quiet: bool = True) -> Repaired:
     """
     directory = Path(directory)
     Manifest.load(directory)
-    with _work_folder(directory) as work:
-        if (work / FILE).exists():
-            publish(directory, work)
-        for stale in work.iterdir():
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+    with work_folder(directory) as work:
         with Progress(label="verify", quiet=quiet) as progress:
             damages = verify(directory, progress=progress, again=False)
         return _Repair(directory, work, damages, quiet).run(drop)
@@ -189,36 +180,6 @@ class _Repair:
     def seen(self) -> None:
         """One more sample was dealt with."""
         self.progress.update(1)
-
-
-@contextlib.contextmanager
-def _work_folder(directory: Path) -> Iterator[Path]:
-    """The folder in which shards are made anew, held against other repairs. It stays where its files must be moved out.
-
-    Raises `OutputError` where another repair is under way or the disk does not take it.
-    """
-    work = directory / REPAIR
-    try:
-        work.mkdir(exist_ok=True)
-        descriptor = os.open(work, os.O_RDONLY)
-        try:
-            with contextlib.suppress(OSError):  # a file system without locks
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise OutputError(str(directory), "another process repairs it", "wait for it") from None
-            try:
-                yield work
-            finally:
-                if not (work / FILE).exists():
-                    shutil.rmtree(work, ignore_errors=True)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        given = "no space is left on its disk" if full else f"cannot be written ({error.strerror})"
-        right = "free some and repeat the command" if full else "repair it where you may write"
-        raise OutputError(str(directory), given, right) from None
 
 
 def _hash_of(path: Path, shard: Shard) -> str | None:

@@ -2,7 +2,7 @@
 
     checkpoints/
         step-000000500/       one checkpoint: torch.distributed.checkpoint files, a part per process
-            manifest.json     step, samples consumed, and every file's size and sha256: written last
+            manifest.json     step, samples consumed, state of the stream, every file's size and sha256: written last
 
 A save goes to a temporary directory, is flushed, hashed and renamed, so a name that exists is a whole checkpoint.
 `latest` gives the newest one whose hashes hold and says which it passed over. Loading never asks how many processes
@@ -15,9 +15,9 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,13 @@ class Saved:
     step: int
     consumed: int
     """Samples the job had consumed: where the stream goes on."""
+    stream: Mapping[str, Any] = field(default_factory=dict)
+    """The state of the stream, `Loader.state_dict`: what it must be resumed on."""
 
 
-def save(run: Path, state: State, *, step: int, consumed: int, keep: int) -> Saved:
+def save(
+    run: Path, state: State, *, step: int, consumed: int, keep: int, stream: Mapping[str, Any] | None = None
+) -> Saved:
     """Write a checkpoint and remove all but the newest `keep`. A collective; raises OSError where the disk is full."""
     folder = run / FOLDER
     final = folder / f"step-{step:09d}"
@@ -67,7 +71,8 @@ def save(run: Path, state: State, *, step: int, consumed: int, keep: int) -> Sav
         raise _cause(error) from error
     if first:
         names = [path.name for path in temporary.iterdir()]
-        facts = {"format": FORMAT, "step": step, "consumed": consumed, "files": describe_files(temporary, names)}
+        facts = {"format": FORMAT, "step": step, "consumed": consumed, "stream": dict(stream or {})}
+        facts["files"] = describe_files(temporary, names)
         write_atomically(temporary / MANIFEST, json.dumps({**facts, "hash": digest(facts)}, indent=1))
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -75,7 +80,7 @@ def save(run: Path, state: State, *, step: int, consumed: int, keep: int) -> Sav
         for old in list(_directories(folder))[keep:]:
             shutil.rmtree(old)
     _barrier()
-    return Saved(final, step, consumed)
+    return Saved(final, step, consumed, stream or {})
 
 
 def latest(run: Path) -> tuple[Saved | None, list[str]]:
@@ -85,7 +90,7 @@ def latest(run: Path) -> tuple[Saved | None, list[str]]:
         faults = verify(path)
         if not faults:
             manifest = json.loads((path / MANIFEST).read_text())
-            return Saved(path, manifest["step"], manifest["consumed"]), passed_over
+            return Saved(path, manifest["step"], manifest["consumed"], manifest.get("stream", {})), passed_over
         passed_over.append(f"{path.name} is damaged ({faults[0]})")
     return None, passed_over
 

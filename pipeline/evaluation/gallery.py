@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_shards.batch import Draw, Transform
+from data_shards.ledger import Ledger
 from data_shards.loader import Loader
 from data_shards.stream import ShardSet
 from pipeline.evaluation.features import extract
@@ -23,7 +24,7 @@ GAP = 2
 def draw_crops(shard_set: ShardSet, transform: Transform, seed: int, folder: Path, images: int = 8) -> str:
     """A row an image: every crop that the first epoch drew of it. Gives the file's name."""
     indices = shard_set.spread(images)
-    with Loader(shard_set, transform, batch=len(indices), shuffle=False, seed=seed, subset=indices) as loader:
+    with _passing(shard_set, transform, indices, batch=len(indices), seed=seed) as loader:
         views = Views.of(next(iter(loader))).coloured()
     groups = [group.permute(0, 1, 3, 4, 2).numpy() for group in views.crops]
     height = max(views.sizes)
@@ -50,18 +51,26 @@ def draw_prototypes(
     Gives the file's name, or nothing for an objective without prototypes.
     """
     chosen = shard_set.spread(among)
-    with Loader(shard_set, transform, batch=256, shuffle=False, subset=chosen) as loader:
-        features = extract(objective.backbone, loader).features
+    with _passing(shard_set, transform, chosen, batch=256) as loader:
+        found = extract(objective.backbone, loader)
     objective.eval()
-    scores = objective.prototype_scores(features)
+    scores = objective.prototype_scores(found.features)
     if scores is None:
         return []
     counts = torch.bincount(scores.argmax(1), minlength=scores.shape[1])
     rows = []
     for prototype in counts.argsort(descending=True, stable=True)[:prototypes].tolist():
         nearest = scores[:, prototype].topk(min(images, len(scores))).indices.tolist()
-        rows.append(np.concatenate([_thumbnail(shard_set, int(chosen[i]), transform) for i in nearest], axis=1))
+        rows.append(np.concatenate([_thumbnail(shard_set, int(found.indices[i]), transform) for i in nearest], axis=1))
     return [_write(np.concatenate(rows), folder / PROTOTYPES)]
+
+
+def _passing(
+    shard_set: ShardSet, transform: Transform, indices: NDArray[np.int64], *, batch: int, seed: int = 0
+) -> Loader:
+    """These images in sequence. The run has raised its alarm where too many were bad; pictures raise none."""
+    ledger = Ledger(max_rate=1)
+    return Loader(shard_set, transform, batch=batch, seed=seed, shuffle=False, subset=indices, ledger=ledger)
 
 
 def _thumbnail(shard_set: ShardSet, index: int, transform: Transform) -> NDArray[np.uint8]:

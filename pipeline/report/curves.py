@@ -55,8 +55,11 @@ MEANINGS = {
     "data_wait": Meaning(
         title="Data wait", says="Share of the time in which training waited for images.", percent=True, sums_up="mean"
     ),
+    "shuffle": Meaning(
+        title="Shuffle", says="Of each epoch, beside a full permutation: 1 is as good, 0 a sequence.", sums_up="mean"
+    ),
 }
-_LAST = ("rate", "images_per_second", "data_wait")
+_LAST = ("rate", "images_per_second", "data_wait", "shuffle")
 _LARGE = 2
 """Charts that come first and large: the loss, and an accuracy where there is one."""
 _NOT_DRAWN = {"step", "epoch", "ln_k", "test_accuracy"}

@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data_shards.ledger import entries, ledgers_in
 from pipeline.artifacts import FILE, Artifact
 from pipeline.config import dump, parse
 from pipeline.errors import UserError
 from pipeline.runs import CONFIG, METRICS, read_records
 
-SCORES, BAD_SAMPLES = "scores.json", "bad_samples.jsonl"
+SCORES = "scores.json"
 STAGES = ("shard", "pretrain", "probe", "finetune", "export", "report")
 """Stages that leave a run directory. A run's name begins with its stage, which tells it of an unfinished one."""
 LARGEST = 1e100
@@ -94,7 +95,7 @@ def read(path: Path) -> KnownRun:
     """All there is to know of a run directory; never raises."""
     path = Path(path)
     text = _or(lambda: (path / CONFIG).read_text(encoding="utf-8"), "")
-    reasons, samples = _bad_samples(path / BAD_SAMPLES)
+    reasons, samples = _bad_samples(path)
     name = path.name or path.resolve().name
     stage = name.partition("-")[0]
     run = KnownRun(
@@ -185,15 +186,19 @@ def _how_far(run: KnownRun) -> str:
 
 
 def _bad_samples(path: Path) -> tuple[Mapping[str, int], int]:
-    """Lines of the ledger by reason, and how many samples they name."""
+    """Lines of the ledgers of a run by reason, and how many samples they name."""
     reasons: Counter[str] = Counter()
     samples = set()
-    for line in _or(lambda: path.read_text(encoding="utf-8", errors="replace"), "").splitlines():
-        entry = mapping(_or(partial(json.loads, line), None))
-        if entry:
+    for ledger in ledgers_in(path):
+        lines: list[dict[str, Any]] = _or(partial(_lines, ledger), [])
+        for entry in lines:
             reasons[str(entry.get("reason", "unknown"))] += 1
             samples.add((str(entry.get("shard")), str(entry.get("key"))))
     return reasons, len(samples)
+
+
+def _lines(ledger: Path) -> list[dict[str, Any]]:
+    return list(entries(ledger))
 
 
 def _json(path: Path) -> Any:

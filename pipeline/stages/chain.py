@@ -124,7 +124,9 @@ def _link(
     path = None if recipe is None else folder / recipe
     config: Any = recipes.load(stage.Config, path, [*fixed, *own], given)
     wired = {
-        key: place for key, place in _wires(stage, config, settings, before) if not _says(path, [*fixed, *own], key)
+        key: place
+        for key, place in _wires(stage, config, settings, before)
+        if not _says(path, [*fixed, *own], key.partition(" ")[0])
     }
     config = recipes.load(stage.Config, path, [*fixed, *own], {**given, **wired})
     return Link(run, _stage(run), config)

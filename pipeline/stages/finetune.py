@@ -108,7 +108,9 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         seed=config.seed,
         threads=config.trainer.threads,
         subset=chosen,
-        ledger=Ledger(run.path / "bad_samples.jsonl", max_rate=config.max_bad),
+        stall_seconds=config.trainer.stall_seconds,
+        on_stall=config.trainer.on_stall,
+        ledger=Ledger.of_run(run.path, distributed.rank(), config.max_bad),
     )
     fitted = fit(
         objective,

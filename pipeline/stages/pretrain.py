@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from data_shards.cache import CacheSettings
+from data_shards.errors import ShardError
 from data_shards.ledger import Ledger
 from data_shards.loader import Loader
+from data_shards.loading.sets import ShardSets
 from data_shards.stream import ShardSet
 from pipeline import distributed
 from pipeline.artifacts import Artifact
@@ -27,13 +30,31 @@ from pipeline.views import Evaluation, MultiCrop, PretrainViews
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several shard sets that are mixed."""
+
+    path: str
+    """Run directory of `shard`, any directory or URL with a manifest, or anyone's WebDataset tars."""
+    weight: float = 1.0
+    """How many of its samples come for each of a set of weight 1."""
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"weight is {self.weight}; leave the set out instead")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Recipe of `pretrain`."""
 
     out: str = field(default="runs/pretrain", metadata={"identity": False})
     """Run directory."""
-    shards: str = field(default="runs/shard", metadata={"identity": False})
-    """Run directory of `shard`, or any directory with a manifest."""
+    shards: str | tuple[Part, ...] = field(default="runs/shard", metadata={"identity": False})
+    """Run directory of `shard`, any directory or URL with a manifest, or WebDataset tars; or several, with weights."""
+    grows: bool = False
+    """Whether shards may be added to the sets between two starts of the run; they join in with the next epoch."""
+    cache: CacheSettings = field(default_factory=CacheSettings, metadata={"identity": False})
+    """Where shards that lie at a URL are kept."""
     split: str = "train"
     """Split of the shard set to learn from; its labels are not looked at."""
     seed: int = 0
@@ -55,28 +76,55 @@ class Config:
     max_bad: float = field(default=0.01, metadata={"identity": False})
     """Share of undecodable samples above which the run stops."""
 
+    def __post_init__(self) -> None:
+        if not self.shards:
+            raise ValueError("shards is empty; name a shard set")
+        if self.grows and "epoch" in str(self.trainer.duration):
+            raise ValueError(
+                "with grows, epochs have no fixed length; give trainer.duration in steps, such as 100k steps"
+            )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The shard sets; the first one is looked at for the report."""
+        return (Part(path=self.shards),) if isinstance(self.shards, str) else self.shards
+
 
 def inputs(config: Config) -> Mapping[str, Input]:
-    """The shards."""
-    return {"shards": Input(config.shards, "shards")}
+    """The shards. Weights are part of the names, for another mixture is another run."""
+    one = len(config.parts) == 1
+    names = ["shards" if one else f"shards {n}, weight {part.weight:g}" for n, part in enumerate(config.parts, 1)]
+    return {
+        name: Input(part.path, "shards", split=config.split, may_change=config.grows)
+        for name, part in zip(names, config.parts, strict=True)
+    }
+
+
+def loader_for(config: Config, rank: int = 0, world: int = 1, ledger: Ledger | None = None) -> Loader:
+    """The batches of one process, as the recipe asks for them."""
+    sets = [ShardSet(part.path, config.split, cache=config.cache) for part in config.parts]
+    return Loader(
+        ShardSets(sets, [part.weight for part in config.parts]),
+        config.views.build(),
+        batch=config.trainer.batch,
+        rank=rank,
+        world=world,
+        seed=config.seed,
+        threads=config.trainer.threads,
+        ledger=ledger,
+        stall_seconds=config.trainer.stall_seconds,
+        on_stall=config.trainer.on_stall,
+    )
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Train; a killed run goes on from its newest good checkpoint."""
-    shard_set = ShardSet(inputs["shards"].path, config.split)
     with seeded(config.seed):
         backbone = config.model.build()
         objective = config.objective.build(backbone)
-    loader = Loader(
-        shard_set,
-        config.views.build(),
-        batch=config.trainer.batch,
-        rank=distributed.rank(),
-        world=distributed.world_size(),
-        seed=config.seed,
-        threads=config.trainer.threads,
-        ledger=Ledger(run.path / "bad_samples.jsonl", max_rate=config.max_bad),
-    )
+    rank, world = distributed.rank(), distributed.world_size()
+    loader = loader_for(config, rank, world, Ledger.of_run(run.path, rank, config.max_bad))
+    first = loader.sets.sets[0]
     fitted = fit(
         objective,
         loader,
@@ -84,14 +132,12 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         trainer=config.trainer,
         optimizer=config.optimizer,
         schedule=config.schedule,
-        samples=shard_set.samples,
+        samples=loader.samples,
         label="pretrain",
         config=to_mapping(config),
-        callbacks=[
-            Watch(run, inputs["shards"].path, config.split, config.model, config.view, config.trainer.watch_every)
-        ],
+        callbacks=[Watch(run, _labelled(first, config.cache), config.model, config.view, config.trainer.watch_every)],
     )
-    pictures = gallery(config, shard_set, fitted, run) if run.writes else ()
+    pictures = gallery(config, first, fitted, run) if run.writes else ()
     return Result(
         kind="checkpoint",
         content=fitted.content,
@@ -103,6 +149,15 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
             "steps": fitted.steps,
         },
     )
+
+
+def _labelled(first: ShardSet, cache: CacheSettings) -> tuple[ShardSet, ShardSet] | None:
+    """The splits on which kNN accuracy is watched, where there are labels and a test split."""
+    try:
+        test = ShardSet(first.where, "test", cache=cache)
+    except ShardError:
+        return None
+    return (first, test) if first.classes else None
 
 
 def losses(run: Run) -> dict[str, float]:

@@ -37,7 +37,7 @@ class Config(PackSettings):
     holdout: float = 0.0
     """Share of the images to move to the split "test", where `source` is a word and has no such split."""
     tiles: bool = False
-    """Cut tiles from the pictures where `source` is a folder of few of them without classes."""
+    """Cut tiles from some of the pictures, labelled by picture, where `source` is a folder without classes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

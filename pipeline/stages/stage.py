@@ -26,6 +26,10 @@ class Input:
     kind: str
     stages: tuple[str, ...] = ()
     """Which stages a chain takes it from, best first; any that makes the kind when empty."""
+    split: str = "train"
+    """Of shards, the split that is read."""
+    may_change: bool = False
+    """Whether the run goes on although its content has become another one; the stage sees to it that this is sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +71,8 @@ def execute(name: str, settings: Any) -> Artifact:
             "start as many as the recipe asks for, or set trainer.devices and trainer.nodes",
         )
     wanted = stage.inputs(settings)
-    given = {key: Artifact.load(i.path, i.kind, wanted_by=name, key=key) for key, i in wanted.items()}
-    contents = {key: artifact.content for key, artifact in given.items()}
+    given = {key: _load(i, name, key) for key, i in wanted.items()}
+    contents = {key: "" if wanted[key].may_change else artifact.content for key, artifact in given.items()}
     asked = artifacts.fingerprint(name, config.identity(settings), contents)
     out = Path(settings.out)
     done = _finished(out, asked)
@@ -93,7 +97,7 @@ def execute(name: str, settings: Any) -> Artifact:
             fingerprint=asked,
             content=result.content,
             files={**artifacts.describe_files(out, result.files), **result.known_files} if first else {},
-            inputs={k: {"path": str(a.path), "kind": a.kind, "content": a.content} for k, a in given.items()},
+            inputs={k: {"path": wanted[k].path, "kind": a.kind, "content": a.content} for k, a in given.items()},
             figures=result.figures,
             facts=result.facts,
             config=config.to_mapping(settings),
@@ -106,6 +110,12 @@ def execute(name: str, settings: Any) -> Artifact:
             if result.kind != "report":
                 _report(out)
     return artifact
+
+
+def _load(wanted: Input, stage: str, key: str) -> Artifact:
+    if wanted.kind == "shards":
+        return artifacts.shards_at(wanted.path, wanted.split, wanted_by=stage, key=key)
+    return Artifact.load(wanted.path, wanted.kind, wanted_by=stage, key=key)
 
 
 def _finished(out: Path, asked: str) -> Artifact | None:

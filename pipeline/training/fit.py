@@ -85,12 +85,13 @@ def fit(
         print("; ".join([*passed_over, f"{label}: going on from step {saved.step if saved else 0} of {steps}"]))
     if saved:
         module.resume(saved)
-        loader.load_state_dict({"consumed": saved.consumed})
+        loader.load_state_dict({**saved.stream, "consumed": saved.consumed, "number": saved.step})
     run.rewind(lambda record: record.get("step", 0) <= module.step)
     if module.step < steps:
         done, total = module.step * trainer.batch, steps * trainer.batch
         with ProgressLine(total, unit="images", label=label, quiet=not run.writes, start=done) as line:
-            recording, saving = Recording(run, track, line, trainer.log_every), Saving(run, every, trainer.keep)
+            recording = Recording(run, loader, track, line, trainer.log_every)
+            saving = Saving(run, loader, every, trainer.keep)
             try:
                 _engine(trainer, steps - module.step, [*callbacks, recording, saving]).fit(module, loader)
             except SystemExit:  # what Lightning makes of Ctrl-C

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
+from data_shards.loader import Loader
 from data_shards.progress import Progress as ProgressLine
+from data_shards.shuffle_quality import measure
 from pipeline.errors import TrainingError
 from pipeline.runs import Run
 from pipeline.training.module import ObjectiveModule
@@ -21,10 +24,13 @@ from pipeline.training.tracking import Tracker
 
 
 class Recording(pl.Callback):
-    """Records a step in every `every`, and the first and the last."""
+    """Records a step in every `every`, and the first and the last; and how good the shuffle of an epoch is.
 
-    def __init__(self, run: Run, tracker: Tracker, line: ProgressLine, every: int) -> None:
-        self.run, self.tracker, self.line, self.every = run, tracker, line, every
+    `data_wait` is the share of the time in which the step waited for its batch.
+    """
+
+    def __init__(self, run: Run, loader: Loader, tracker: Tracker, line: ProgressLine, every: int) -> None:
+        self.run, self.loader, self.tracker, self.line, self.every = run, loader, tracker, line, every
         self.started = self.marked = time.perf_counter()
         self.marked_step = 0
         self.waited = 0.0
@@ -32,6 +38,8 @@ class Recording(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ObjectiveModule)
         self.marked, self.marked_step, self.waited = time.perf_counter(), pl_module.step, 0.0
+        if not any("shuffle" in record for record in self.run.records()):
+            self._record_shuffle(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -39,6 +47,9 @@ class Recording(pl.Callback):
         module = pl_module
         assert isinstance(module, ObjectiveModule)
         self.waited += module.wait
+        epoch, previous = (n * module.settings.batch // module.samples for n in (module.step, module.step - 1))
+        if epoch > previous and module.step < module.steps:
+            self._record_shuffle(module)
         due = module.step % self.every == 0 or module.step in (1, module.steps)
         if not due:
             return
@@ -53,11 +64,25 @@ class Recording(pl.Callback):
             rate=module.rate,
             images_per_second=round(images / seconds, 2),
             data_wait=round(self.waited / seconds, 4),
+            **self._cache(),
             **figures,
         )
         self.tracker.log({**figures, "rate": module.rate, "images_per_second": images / seconds}, module.step)
         self.line.update(images, loss=figures["loss"], data_wait=f"{self.waited / seconds:.0%}")
         self.marked, self.marked_step, self.waited = now, module.step, 0.0
+
+    def _record_shuffle(self, module: ObjectiveModule) -> None:
+        if self.run.writes and self.loader.shuffle:
+            quality = measure(self.loader.stream, self.loader.batch, start=module.consumed)
+            self.run.record(step=module.step, shuffle=round(quality.score, 4))
+            self.tracker.log({f"shuffle/{name}": value for name, value in asdict(quality).items()}, module.step)
+
+    def _cache(self) -> dict[str, float]:
+        """What this process had from its cache since it began, where shards are fetched."""
+        if not self.loader.sets.are_fetched:
+            return {}
+        had = self.loader.sets.statistics()
+        return {"cache_misses": had.misses, "cache_bytes": had.bytes, "cache_wait": round(had.wait, 2)}
 
 
 def require_finite(loss: float, step: int, run: Run) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from data_shards.loader import Loader
 from pipeline.checkpoints.state import training_state
 from pipeline.checkpoints.store import FOLDER, save
 from pipeline.runs import Run, disk_error
@@ -14,10 +15,10 @@ from pipeline.training.recording import require_finite
 
 
 class Saving(pl.Callback):
-    """Writes `training_state` into the run directory every `every` steps."""
+    """Writes `training_state` and the state of the stream into the run directory every `every` steps."""
 
-    def __init__(self, run: Run, every: int, keep: int) -> None:
-        self.run, self.every, self.keep = run, every, keep
+    def __init__(self, run: Run, loader: Loader, every: int, keep: int) -> None:
+        self.run, self.loader, self.every, self.keep = run, loader, every, keep
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -29,7 +30,10 @@ class Saving(pl.Callback):
         assert module.loss is not None
         require_finite(float(module.loss), module.step, self.run)
         state = training_state(module.objective, module.optimizer())
+        # Lightning has fetched a batch ahead: what was trained on, the module knows.
+        stream = self.loader.state_dict() | {"consumed": module.consumed, "number": module.step}
+        counts = {"step": module.step, "consumed": module.consumed}
         try:
-            save(self.run.path, state, step=module.step, consumed=module.consumed, keep=self.keep)
+            save(self.run.path, state, **counts, keep=self.keep, stream=stream)
         except OSError as error:
             raise disk_error(self.run.path / FOLDER, error) from error

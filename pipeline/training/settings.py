@@ -36,7 +36,11 @@ class TrainerConfig:
     nodes: int = _may_change(1)
     """Nodes of the job; under SLURM as many as the job has."""
     threads: int = _may_change(2)
-    """Threads per process that read, decode and crop images."""
+    """Threads per process that read, decode and crop images: the cores of a node by its GPUs; up to 16 pay in full."""
+    stall_seconds: float = _may_change(300.0)
+    """Seconds without a finished sample after which the threads of the loader are taken to be stuck."""
+    on_stall: Literal["stop", "wait"] = _may_change("stop")
+    """What is done then, once the samples that they hold are named: stop the run, or go on waiting."""
     checkpoint_every: str | int = _may_change("5%")
     """How often a checkpoint is saved: "500 steps", "1 epochs", "5%" of training."""
     keep: int = _may_change(2)
@@ -54,6 +58,8 @@ class TrainerConfig:
         processes = self.devices * self.nodes
         if self.batch < 1 or self.devices < 1 or self.nodes < 1 or self.threads < 1:
             raise ValueError("batch, devices, nodes and threads must be at least 1")
+        if self.stall_seconds <= 0:
+            raise ValueError("stall_seconds must be above 0")
         if self.batch % processes:
             near = max(processes, round(self.batch / processes) * processes)
             raise ValueError(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_shards.batch import Arrays, Batch, Draw
-from data_shards.errors import UserError
+from data_shards.errors import ShardError, UserError
 from data_shards.loader import KEPT, Loader
 from data_shards.stream import ShardSet
 from tests.data_shards.batches import copied, load, rows
@@ -106,12 +106,26 @@ def test_the_state_after_a_batch_resumes_right_after_it(ragged: Path) -> None:
     assert rows(resumed) == rows(rest)
 
 
-def test_the_state_of_another_stream_is_refused(ragged: Path, tmp_path: Path) -> None:
+def test_the_state_of_another_stream_is_refused(ragged: Path) -> None:
     with Loader(ShardSet(ragged), Thumbnail(), batch=8, seed=1) as loader:
         state = loader.state_dict()
-        for name, other in (("seed", 2), ("samples", 9), ("lanes", 64), ("shards", "ff")):
-            with pytest.raises(UserError, match=f"had {name} .* samples would be repeated or lost"):
+        for name, other in (("seed", 2), ("lanes", 64), ("block", 8), ("weights", [1, 2]), ("subset", "ff")):
+            with pytest.raises(UserError, match=rf"had {name} .* samples would be repeated or lost"):
                 loader.load_state_dict({**state, name: other})
+        with pytest.raises(UserError, match="had 2 shard sets, this one has 1; samples would be"):
+            loader.load_state_dict({**state, "sets": state["sets"] * 2})
+        with pytest.raises(ShardError, match="does not begin with the 6 shards and 3 classes of the run"):
+            loader.load_state_dict({**state, "sets": [{**state["sets"][0], "first_shards": "ff"}]})
+
+
+def test_a_subset_is_part_of_the_state(ragged: Path) -> None:
+    states = []
+    for subset in (np.arange(10), np.arange(1, 11)):
+        with Loader(ShardSet(ragged), Thumbnail(), batch=8, subset=subset) as loader:
+            states.append(loader.state_dict())
+            loader.load_state_dict(states[-1])
+    with pytest.raises(UserError, match="had subset"):
+        loader.load_state_dict(states[0])
 
 
 def test_iterating_again_goes_on_and_limits_count_per_iteration(ragged: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import resource
+import math
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -11,15 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_shards.order import Order, SequentialOrder, Stream, permute, rank_positions, rank_slice
+from data_shards.order import Order, SequentialOrder, Stream
 
 COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.integers(1, 5000), st.integers(0, 2**64 - 1))
-def test_permute_is_a_permutation(size: int, key: int) -> None:
-    assert np.array_equal(np.sort(permute(np.arange(size), size, key)), np.arange(size))
 
 
 @settings(max_examples=500, deadline=None)
@@ -29,29 +24,6 @@ def test_an_epoch_holds_every_sample_once(counts: list[int], seed: int, epoch: i
     shard, sample = order.at(np.arange(order.total))
     expected = {(k, i) for k, count in enumerate(counts) for i in range(count)}
     assert Counter(zip(shard.tolist(), sample.tolist(), strict=True)) == Counter(expected)
-
-
-def test_the_order_does_not_change_between_versions() -> None:
-    """Golden: a run is resumed with later versions of this package and of numpy, so the order may never change."""
-    shard, sample = Order([5, 3, 7, 1], seed=11, epoch=2, lanes=4, block=3).at(np.arange(16))
-    assert list(zip(shard.tolist(), sample.tolist(), strict=True)) == [
-        (0, 1),
-        (2, 1),
-        (2, 5),
-        (1, 1),
-        (0, 2),
-        (2, 0),
-        (2, 3),
-        (1, 0),
-        (0, 0),
-        (0, 4),
-        (2, 4),
-        (2, 6),
-        (3, 0),
-        (0, 3),
-        (2, 2),
-        (1, 2),
-    ]
 
 
 def test_epochs_and_seeds_give_other_orders() -> None:
@@ -84,7 +56,7 @@ def test_a_global_batch_is_the_same_for_every_world_size(
     for number in range(batches):
         begin = start + number * batch
         whole = stream.locate(np.arange(begin, begin + batch))
-        parts = [stream.locate(rank_positions(begin, batch, rank, world)) for rank in range(world)]
+        parts = [stream.locate(stream.share(begin, begin + batch, rank, world)) for rank in range(world)]
         for field in range(4):
             joined = np.concatenate([part[field] for part in parts])
             assert sorted(joined.tolist()) == sorted(whole[field].tolist())
@@ -123,29 +95,84 @@ def test_a_sequential_order_is_that_of_the_shards(counts: list[int]) -> None:
     ]
 
 
-@given(st.integers(0, 100), st.integers(0, 50), st.integers(1, 9))
-def test_slices_of_a_range_are_equal_to_within_one(start: int, size: int, world: int) -> None:
-    slices = [rank_slice(start, start + size, rank, world).tolist() for rank in range(world)]
-    assert list(itertools.chain(*slices)) == list(range(start, start + size))
-    assert max(map(len, slices)) - min(map(len, slices)) <= 1
+def lanes_touched(lanes: int, world: int, batch: int) -> int:
+    """The most lanes that any of some ranks has touched after 40 batches of an epoch."""
+    stream = Stream([1_000_000] * 100, seed=5, lanes=lanes)
+    ranks = {0, 1, world // 3, world // 2, world - 1}
+    shares = {rank: [stream.share(at, at + batch, rank, world) for at in range(0, 40 * batch, batch)] for rank in ranks}
+    return max(len(set((np.concatenate(parts) % lanes).tolist())) for parts in shares.values())
 
 
-def test_ranks_stay_in_their_own_lanes() -> None:
-    order = Order([1000] * 100, 5, 0, lanes=16, block=1000)
-    for world in (4, 16, 64):
-        seen = [
-            {int(p) % order.lanes for b in range(5) for p in rank_positions(b * 64, 64, rank, world)}
-            for rank in range(world)
-        ]
-        assert max(len(lanes) for lanes in seen) == max(1, 16 // world)
+@pytest.mark.parametrize("world", [2, 4, 16, 32, 64, 128, 256, 1024])
+@pytest.mark.parametrize("per_rank", [1, 3, 16])
+def test_ranks_stay_in_whole_lanes_where_one_number_divides_the_other(world: int, per_rank: int) -> None:
+    """Also for batches that the lanes do not divide, such as 2 × 3 of 128."""
+    assert lanes_touched(128, world, world * per_rank) == min(max(1, 128 // world), 40 * per_rank)
 
 
-def test_the_middle_of_a_billion_samples_is_found_without_much_memory() -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    order = Order(np.full(100_000, 10_000), 1, 0)
-    shard, sample = order.at(np.arange(777_777_777, 777_777_777 + 4096))
-    assert len(set(zip(shard.tolist(), sample.tolist(), strict=True))) == 4096
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024, "kilobytes"
+@pytest.mark.parametrize(
+    ("lanes", "world", "strided", "touched"),
+    # Every world-th position, as other loaders deal them, would touch lanes / gcd(lanes, world).
+    [(128, 3, 128, 47), (128, 12, 32, 13), (128, 48, 8, 4), (128, 100, 32, 3), (128, 127, 128, 2), (100, 96, 25, 2)],
+)
+def test_ranks_touch_few_lanes_where_none_divides_the_other(lanes: int, world: int, strided: int, touched: int) -> None:
+    assert strided == lanes // math.gcd(lanes, world)
+    assert lanes_touched(lanes, world, world * 128 // math.gcd(128, world)) <= touched < strided
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    COUNTS,
+    st.integers(1, 9),
+    st.integers(1, 40),
+    st.integers(0, 300),
+    st.integers(1, 60),
+    st.sampled_from([1, 2, 3, 5, 7]),
+)
+def test_shares_are_equal_and_make_up_the_batch(
+    counts: list[int], lanes: int, block: int, start: int, size: int, world: int
+) -> None:
+    stream = Stream(counts, lanes=lanes, block=block)
+    shares = [stream.share(start, start + size, rank, world).tolist() for rank in range(world)]
+    assert sorted(itertools.chain(*shares)) == list(range(start, start + size))
+    assert all(share == sorted(share) for share in shares)
+    assert max(map(len, shares)) - min(map(len, shares)) <= (size % world > 0)
+
+
+def test_a_sequence_is_shared_in_slices() -> None:
+    stream = Stream([4, 7], shuffle=False)
+    assert [stream.share(2, 11, rank, 4).tolist() for rank in range(4)] == [[2, 3], [4, 5], [6, 7], [8, 9, 10]]
+
+
+def memory_to_seek(counts: np.ndarray, position: int, count: int) -> int:
+    """The most bytes that are held while a stream is opened and some positions are found."""
+    tracemalloc.start()
+    try:
+        stream = Stream(counts, seed=1)
+        located = stream.locate(stream.share(position, position + count, 1, 2))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(set(zip(located.shard.tolist(), located.sample.tolist(), strict=True))) == count // 2
+    return peak
+
+
+def test_the_middle_of_a_billion_samples_is_found_in_memory_that_grows_with_shards_only() -> None:
+    shards = 100_000
+    billion = memory_to_seek(np.full(shards, 10_000), 777_777_777, 8192)
+    assert billion < 20e6
+    assert memory_to_seek(np.full(shards, 10_000_000), 777_777_777_777, 8192) < 1.1 * billion
+    assert memory_to_seek(np.full(shards // 10, 100_000), 777_777_777, 8192) < 0.3 * billion
+
+
+def test_many_positions_are_found_without_much_more_than_they_take() -> None:
+    stream, positions = Stream(np.full(1000, 100_000), seed=1), np.arange(1 << 19)
+    stream.locate(positions[:1])
+    tracemalloc.start()
+    stream.locate(positions)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * positions.nbytes, "epoch, offset, shard, sample, index, and two on the way"
 
 
 @pytest.mark.parametrize("subset", [None, [1, 4]])

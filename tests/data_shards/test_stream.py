@@ -32,11 +32,14 @@ def test_samples_without_a_label_have_minus_one(tmp_path: Path) -> None:
     assert ShardSet(tmp_path).labels().tolist() == [-1, 0]
 
 
-def test_spread_indices_are_even(tmp_path: Path) -> None:
-    pack_into(tmp_path, listed(10))
+def test_spread_indices_are_even(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack_into(tmp_path, listed(10), samples_per_shard=3)
     train = ShardSet(tmp_path)
     assert train.spread(3).tolist() == [0, 4, 9]
     assert train.spread(100).tolist() == list(range(10))
+    monkeypatch.setattr(ShardSet, "is_fetched", True)
+    monkeypatch.setattr("data_shards.stream._FEW", 2)
+    assert train.spread(100).tolist() == list(range(6)), "to look must not fetch them all"
 
 
 def test_tars_without_an_index_are_read_by_their_headers(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_few_files_and_indices_stay_open(tmp_path: Path, monkeypatch: pytest.Mon
     pack_into(tmp_path, reader, samples_per_shard=2)
     monkeypatch.setattr(stream, "_INDICES", 3)
     train = ShardSet(tmp_path)
-    train._store = ShardStore(tmp_path, open_files=2)
+    train._store = ShardStore(train._open, train.place, limit=2)
     failures = []
 
     def read_all(seed: int) -> None:
@@ -99,4 +102,16 @@ def test_an_index_of_another_tar_is_refused(tmp_path: Path) -> None:
     pack_into(tmp_path, listed(10), samples_per_shard=4)
     (tmp_path / "train-000000.idx").write_bytes((tmp_path / "train-000002.idx").read_bytes())
     with pytest.raises(ShardError, match=r"train-000000\.idx: describes 2 samples .* says 4 samples"):
+        ShardSet(tmp_path).read(0, 0)
+
+
+def test_an_index_that_lies_by_a_block_is_refused(tmp_path: Path) -> None:
+    pack_into(tmp_path, listed(10), samples_per_shard=4)
+    path = tmp_path / "train-000000.idx"
+    members = [line.split(b" ", 3) for line in path.read_bytes().splitlines()[1:]]
+    moved = [b" ".join([kind, b"%d" % (int(offset) + 512), size, rest]) for kind, offset, size, rest in members]
+    path.write_bytes(b"v1.2 4\n" + b"\n".join(moved) + b"\n")
+    with pytest.raises(
+        ShardError, match=r"train-000000\.idx: describes 4 samples .* not those in the tar; .*delete the"
+    ):
         ShardSet(tmp_path).read(0, 0)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from data_shards.stream import ShardSet
 from pipeline import artifacts
-from pipeline.artifacts import Artifact, describe_files, fingerprint
+from pipeline.artifacts import Artifact, describe_files, fingerprint, shards_at
 from pipeline.errors import ArtifactError
+from tests.data_shards.pictures import listed, pack_into
 
 
 def make(path: Path, **changes: object) -> Artifact:
@@ -72,3 +74,25 @@ def test_a_fingerprint_depends_on_config_and_inputs_but_not_on_their_order() -> 
     assert one != fingerprint("probe", {"a": 1, "b": [2, 1]}, {"shards": "x", "checkpoint": "y"})
     assert one != fingerprint("probe", {"a": 1, "b": [1, 2]}, {"shards": "x", "checkpoint": "z"})
     assert one != fingerprint("export", {"a": 1, "b": [1, 2]}, {"shards": "x", "checkpoint": "y"})
+
+
+def test_shards_need_no_run_and_their_content_is_the_root_they_have_now(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    root = pack_into(out, listed(6), samples_per_shard=3).root
+    assert shards_at(str(out), "train").content == root
+    Artifact(stage="shard", kind="shards", fingerprint="f", content="as packed", path=out).save()
+    assert (shards_at(str(out), "train").content, shards_at(str(out), "train").fingerprint) == (root, "f")
+
+
+def test_tars_of_anyone_are_shards_and_nothing_else_is(tmp_path: Path) -> None:
+    pack_into(tmp_path / "set", listed(6), samples_per_shard=3)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for tar in (tmp_path / "set").glob("*.tar"):
+        tar.rename(plain / tar.name)
+    contents = {shards_at(where, "train").content for where in (str(plain), f"{plain}/train-{{000000..000001}}.tar")}
+    assert contents == {ShardSet(plain).manifest.root}
+    for name in ("nowhere", "empty"):
+        with pytest.raises(ArtifactError, match="pretrain needs shards; make it first or set shards=DIR"):
+            shards_at(str(tmp_path / name), "train", wanted_by="pretrain", key="shards")
+        (tmp_path / "empty").mkdir(exist_ok=True)

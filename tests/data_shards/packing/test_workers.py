@@ -94,18 +94,18 @@ def test_a_mistake_in_a_worker_is_the_mistake_of_the_command(source: Path, tmp_p
 
 
 def test_a_worker_that_is_killed_is_a_sentence(source: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
-    slow = PROGRAM.replace("from pathlib import Path\n", "import os\nfrom pathlib import Path\n").replace(
+    mortal = PROGRAM.replace(
         'if __name__ == "__main__":',
-        "import data_shards.packing.workers as workers\n"
-        "if __name__ != '__main__' and not os.path.exists('died'):\n"
-        "    open('died', 'w').close(); os.kill(os.getpid(), 9)\n"
+        "import os\n"
+        "if __name__ != '__main__' and os.environ['MORTAL'] == 'yes':\n"
+        "    os.kill(os.getpid(), 9)\n"
         'if __name__ == "__main__":',
     )
-    (tmp_path / "program.py").write_text(slow)
+    (tmp_path / "program.py").write_text(mortal)
     arguments = [sys.executable, str(tmp_path / "program.py"), str(source), str(tmp_path / "out"), "2"]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    run = subprocess.run(arguments, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "MORTAL": "yes"}
+    run = subprocess.run(arguments, env=environment, capture_output=True, text=True)
     assert OutputError.__name__ in run.stderr
     assert "a worker was killed, perhaps for want of memory" in run.stderr
-    subprocess.run(arguments, env=environment, check=True, cwd=tmp_path)
+    subprocess.run(arguments, env={**environment, "MORTAL": "no"}, check=True)
     assert contents(tmp_path / "out") == expected

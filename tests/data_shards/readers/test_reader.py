@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from data_shards.readers import Reader, reader_from
+from data_shards.errors import ImageError
+from data_shards.readers import Reader, reader, reader_from
 from data_shards.readers.archives import Archives
 from data_shards.readers.image_folder import ImageFolder
 from data_shards.readers.image_list import ImageList
 from data_shards.readers.photographs import Photographs
-from data_shards.readers.reader import Entry, held_out, sort_classes
+from data_shards.readers.reader import Entry, held_out, read_file, sort_classes
 from data_shards.readers.webdataset_tars import WebdatasetTars
 from tests.data_shards.readers.files import folder_of, tar_of, zip_of
 
@@ -82,3 +84,23 @@ def test_a_share_is_held_out_by_name() -> None:
     assert few < many
     assert 150 < len(few) < 250
     assert held_out("\udcff.jpg", 0.999999)
+
+
+def test_a_file_is_read_whole_also_by_a_system_that_gives_less_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 40
+    (tmp_path / "x").write_bytes(content)
+    assert read_file(str(tmp_path / "x")) == content
+    read = os.read
+    monkeypatch.setattr("data_shards.readers.reader.os.read", lambda file, size: read(file, min(size, 999)))
+    assert read_file(str(tmp_path / "x")) == content
+    (tmp_path / "empty").touch()
+    assert read_file(str(tmp_path / "empty")) == b""
+
+
+def test_a_file_that_is_far_too_large_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_BYTES", 10)
+    (tmp_path / "x").write_bytes(bytes(11))
+    with pytest.raises(ImageError, match="too_many_bytes: 11, the limit is 10"):
+        read_file(str(tmp_path / "x"))

@@ -54,13 +54,6 @@ def test_folders_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     assert source_from(root) == Archives.Config(path=root + "/*.zip")
 
 
-def test_tiles_are_cut_from_few_pictures_only(tmp_path: Path) -> None:
-    root = holding(tmp_path, *(f"{n}.jpg" for n in range(200)))
-    assert source_from(root, tiles=True) == Photographs.Config(path=root)
-    holding(tmp_path, "one_more.jpg")
-    assert source_from(root, tiles=True) == ImageFolder.Config(path=root)
-
-
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
 def test_tars_are_told_apart_by_their_members(tmp_path: Path, ending: str) -> None:
     samples = tar_of(tmp_path / f"a{ending}", {"cat/1.jpg": b"", "cat/1.cls": b"3"})

@@ -1,7 +1,7 @@
 """Training is the same on one process and on two, and goes on where it stopped on any number.
 
 In fp64: SwAV's first steps amplify rounding, so that in fp32 one process with one thread and with two already differ by
-5e-4 in the third loss.
+5e-4 in the third loss. Records have six digits: the last may be rounded either way.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ EXACT = (
 
 def losses(out: Path) -> list[float]:
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert {r["step"] for r in records if "shuffle" in r} == {0, 4, 8}, "once an epoch of 3.75 steps"
+    records = [record for record in records if "loss" in record]
     assert [r["step"] for r in records] == list(range(1, 11))
     return [r["loss"] for r in records]
 
@@ -47,7 +49,7 @@ def test_two_sharded_processes_give_the_losses_of_one(
     chain: tuple[Path, Done], recipes: Path, alone: Path, tmp_path: Path
 ) -> None:
     pretrain(chain, recipes, tmp_path / "run", devices=2)
-    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-6)
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1.5e-6)
 
 
 @pytest.mark.slow
@@ -62,4 +64,4 @@ def test_a_run_begun_on_one_process_goes_on_with_two(
     done = pretrain(chain, recipes, out, devices=2)
     assert "step-000000008 is damaged (.metadata has changed)" in done.output
     assert "going on from step 4 of 10" in done.output
-    assert losses(out) == pytest.approx(losses(alone), abs=1e-6)
+    assert losses(out) == pytest.approx(losses(alone), abs=1.5e-6)
