@@ -30,7 +30,7 @@ from data_shards.loading.rows import Pending, Rows
 from data_shards.loading.sets import ShardSets
 from data_shards.loading.stall import finished, is_fetching, stall
 from data_shards.loading.workers import Work, Workers
-from data_shards.mixture import Mixture
+from data_shards.ordering.mixture import Mixture
 from data_shards.stream import ShardSet
 
 KEPT = 3  # batches that stay intact besides the one given last

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_shards.errors import UserError
-from data_shards.permute import permute
+from data_shards.ordering.permute import permute
 from data_shards.splitmix import below, key_of, mix
 
 Int64 = NDArray[np.int64]

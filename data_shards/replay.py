@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_shards.errors import ShardError, UserError
-from data_shards.growth import History
 from data_shards.index import Index, read_index
 from data_shards.manifest import Manifest, Shard
-from data_shards.mixture import Mixture
 from data_shards.order import check_batch
-from data_shards.store import OpenFile, ShardStore
+from data_shards.ordering.growth import History
+from data_shards.ordering.mixture import Mixture
+from data_shards.reading.store import OpenFile, ShardStore
 from data_shards.tar import BLOCK, name_in
 
 SETTINGS = {

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_shards import remote
-from data_shards.cache import CacheSettings, ShardCache, Statistics
 from data_shards.errors import ShardError
-from data_shards.fetch import cannot
 from data_shards.index import Index, key_of
-from data_shards.labels import read_labels
 from data_shards.manifest import FILE, Shard
-from data_shards.plain_tars import PlainTars, places_of
-from data_shards.store import OpenFile, ShardStore
-from data_shards.tars import PackedTars, Tars
+from data_shards.reading.cache import CacheSettings, ShardCache, Statistics
+from data_shards.reading.fetch import cannot
+from data_shards.reading.labels import read_labels
+from data_shards.reading.plain_tars import PlainTars, places_of
+from data_shards.reading.store import OpenFile, ShardStore
+from data_shards.reading.tars import PackedTars, Tars
 
 _INDICES = 512  # kept in memory: 32 bytes a sample, of 128 lanes with up to four shards each
 _READERS = 8  # threads that read all labels: for the time that storage takes to answer

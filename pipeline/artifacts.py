@@ -24,7 +24,7 @@ from typing import Any
 
 from data_shards.manifest import FILE as MANIFEST
 from data_shards.manifest import Manifest
-from data_shards.plain_tars import places_of
+from data_shards.reading.plain_tars import places_of
 from data_shards.remote import is_url
 from data_shards.stream import ShardSet
 from pipeline.errors import ArtifactError

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from data_shards.mixture import Mixture
 from data_shards.order import Stream
+from data_shards.ordering.mixture import Mixture
 
 EVERY = 8  # batches between two looks
 _AHEAD = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

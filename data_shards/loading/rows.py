@@ -14,8 +14,8 @@ from data_shards.ledger import BadSample
 from data_shards.loading.sets import ShardSets
 from data_shards.loading.stall import key_within
 from data_shards.loading.workers import Holding
-from data_shards.mixture import Mixture
 from data_shards.order import Located, Stream
+from data_shards.ordering.mixture import Mixture
 
 _ATTEMPTS = 32  # substitutes tried for one bad sample
 _KEY_SECONDS = 1.0  # that finding the key for an error may take

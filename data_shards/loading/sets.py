@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_shards.cache import Statistics
 from data_shards.errors import UserError
-from data_shards.growth import History, history_from, state_of
-from data_shards.mixture import Mixture
 from data_shards.order import Stream
+from data_shards.ordering.growth import History, history_from, state_of
+from data_shards.ordering.mixture import Mixture
+from data_shards.reading.cache import Statistics
 from data_shards.stream import ShardSet
 
 

@@ -17,12 +17,12 @@ import numpy as np
 
 from data_shards import images
 from data_shards.batch import Draw
-from data_shards.cache import Statistics
 from data_shards.errors import ImageError
 from data_shards.ledger import Ledger
 from data_shards.loader import KEPT, Loader
 from data_shards.loading.workers import Work
-from data_shards.shuffle_quality import ShuffleQuality, measure
+from data_shards.ordering.shuffle_quality import ShuffleQuality, measure
+from data_shards.reading.cache import Statistics
 from pipeline.stages.pretrain import Config, loader_for
 from pipeline.views.draw import VIEW
 from pipeline.views.render import Renderer

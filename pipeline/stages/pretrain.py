@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from data_shards.cache import CacheSettings
 from data_shards.errors import ShardError
 from data_shards.ledger import Ledger
 from data_shards.loader import Loader
 from data_shards.loading.sets import ShardSets
+from data_shards.reading.cache import CacheSettings
 from data_shards.stream import ShardSet
 from pipeline import distributed
 from pipeline.artifacts import Artifact

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 
 from data_shards.loader import Loader
+from data_shards.ordering.shuffle_quality import measure
 from data_shards.progress import Progress as ProgressLine
-from data_shards.shuffle_quality import measure
 from pipeline.errors import TrainingError
 from pipeline.runs import Run
 from pipeline.training.module import ObjectiveModule

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_shards.order import Stream
-from data_shards.shuffle_quality import measure
+from data_shards.ordering.shuffle_quality import measure
 
 Int64 = NDArray[np.int64]
 Share = Callable[[int, int, int, int], Int64]

@@ -17,9 +17,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from data_shards import fetch
-from data_shards.cache import CacheSettings
-from data_shards.cache_folder import CacheFolder
+from data_shards.reading import fetch
+from data_shards.reading.cache import CacheSettings
+from data_shards.reading.cache_folder import CacheFolder
 from data_shards.stream import ShardSet
 
 PROCESSES = 3

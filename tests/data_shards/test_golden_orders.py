@@ -12,8 +12,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_shards.mixture import Mixture
 from data_shards.order import Order, Stream
+from data_shards.ordering.mixture import Mixture
 
 # fmt: off
 SMALL = [(0, 1), (1, 0), (1, 1), (2, 2), (2, 1), (0, 0), (2, 3), (2, 0), (0, 2)]

@@ -12,8 +12,8 @@ import pytest
 from data_shards.errors import UserError
 from data_shards.loader import Loader
 from data_shards.manifest import FILE, Manifest
-from data_shards.mixture import Mixture
 from data_shards.order import Stream
+from data_shards.ordering.mixture import Mixture
 from data_shards.replay import ManifestOnly, replay, replay_words
 from data_shards.stream import ShardSet
 from tests.data_shards.pictures import Thumbnail, listed, pack_into

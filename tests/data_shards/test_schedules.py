@@ -14,9 +14,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_shards.growth import grown
-from data_shards.mixture import Mixture
 from data_shards.order import Stream
+from data_shards.ordering.growth import grown
+from data_shards.ordering.mixture import Mixture
 
 
 class Leg(NamedTuple):

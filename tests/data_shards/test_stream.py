@@ -10,7 +10,7 @@ import pytest
 
 from data_shards import stream
 from data_shards.errors import ShardError
-from data_shards.store import ShardStore
+from data_shards.reading.store import ShardStore
 from data_shards.stream import ShardSet
 from tests.data_shards.pictures import Listed, jpeg, listed, pack_into
 

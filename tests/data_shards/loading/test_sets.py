@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from data_shards.batch import Batch
-from data_shards.cache import Statistics
 from data_shards.errors import ShardError, UserError
 from data_shards.ledger import Ledger, entries
 from data_shards.loader import Loader
@@ -21,6 +20,7 @@ from data_shards.loading.ahead import shards_ahead
 from data_shards.loading.sets import ShardSets
 from data_shards.manifest import Manifest
 from data_shards.order import Stream
+from data_shards.reading.cache import Statistics
 from data_shards.stream import ShardSet
 from tests.data_shards.batches import copied, rows
 from tests.data_shards.pictures import Listed, Thumbnail, broken_jpeg, jpeg, listed, pack_into

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from data_shards.cache import Statistics
 from data_shards.loading.workers import Work
+from data_shards.reading.cache import Statistics
 from pipeline.rehearsal.measure import Parts, Rehearsal
 from pipeline.rehearsal.tell import tell, to_mapping
 from pipeline.rehearsal.verdict import verdict

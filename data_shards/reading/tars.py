@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_shards import remote
-from data_shards.cache import CacheSettings, ShardCache
-from data_shards.cache_folder import CachedFile
 from data_shards.errors import ShardError, UserError
-from data_shards.fetch import Wanted, cannot
 from data_shards.index import Index, index_of, parse_index, read_index, samples_in
 from data_shards.manifest import FILE, Manifest, Shard
-from data_shards.store import OpenFile
+from data_shards.reading.cache import CacheSettings, ShardCache
+from data_shards.reading.cache_folder import CachedFile
+from data_shards.reading.fetch import Wanted, cannot
+from data_shards.reading.store import OpenFile
 from data_shards.tar import BLOCK, name_in, size_in
 
 

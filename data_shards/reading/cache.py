@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_shards.cache_folder import CachedFile, CacheFolder
 from data_shards.errors import OutputError, UserError
-from data_shards.fetch import DiskError, StoppedError, Wanted, fetch
+from data_shards.reading.cache_folder import CachedFile, CacheFolder
+from data_shards.reading.fetch import DiskError, StoppedError, Wanted, fetch
 
 FOLDER = "~/.cache/data_shards"
 _IDLE = 2.0  # seconds after which a shard that is not read is closed

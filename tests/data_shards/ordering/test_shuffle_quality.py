@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from data_shards.mixture import Mixture
 from data_shards.order import Located, SequentialOrder, Stream
-from data_shards.shuffle_quality import ShuffleQuality, measure
+from data_shards.ordering.mixture import Mixture
+from data_shards.ordering.shuffle_quality import ShuffleQuality, measure
 
 
 class Arranged(Stream):

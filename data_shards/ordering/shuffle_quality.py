@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_shards.mixture import Mixture
 from data_shards.order import Int64, Located, Stream
+from data_shards.ordering.mixture import Mixture
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_shards.store import OpenFile, ShardStore
+from data_shards.reading.store import OpenFile, ShardStore
 
 
 def test_a_file_that_is_put_out_during_a_read_stays_open_for_it(
@@ -26,6 +26,6 @@ def test_a_file_that_is_put_out_during_a_read_stays_open_for_it(
             assert store.read(1, 0, 5) == b"other"
         return pread(descriptor, size, offset)
 
-    monkeypatch.setattr("data_shards.store.os.pread", interrupted)
+    monkeypatch.setattr("data_shards.reading.store.os.pread", interrupted)
     assert store.read(0, 0, 5) == b"first"
     assert len(store._files) == 1

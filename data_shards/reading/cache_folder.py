@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_shards.store import OpenFile
+from data_shards.reading.store import OpenFile
 
 _TAR, _INDEX, _PARTIAL = ".tar", ".idx", ".partial"
 _held: weakref.WeakSet[OpenFile] = weakref.WeakSet()

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_shards.errors import UserError
-from data_shards.mixture import FINEST, Dealing, Mixture, parts_of, seed_of
 from data_shards.order import Stream
+from data_shards.ordering.mixture import FINEST, Dealing, Mixture, parts_of, seed_of
 from data_shards.splitmix import key_of
 
 COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from data_shards import plain_tars
-from data_shards.cache import CacheSettings
 from data_shards.errors import ShardError, UserError
+from data_shards.reading import plain_tars
+from data_shards.reading.cache import CacheSettings
 from data_shards.stream import ShardSet
 from tests.data_shards.pictures import encode, jpeg, pixels
 from tests.data_shards.readers.servers import s3

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from data_shards import cache_folder, fetch, remote
-from data_shards.cache import CacheSettings
+from data_shards import remote
 from data_shards.errors import OutputError, ShardError, UserError
 from data_shards.manifest import Manifest
+from data_shards.reading import cache_folder, fetch
+from data_shards.reading.cache import CacheSettings
 from data_shards.stream import ShardSet
 from tests.data_shards.pictures import Listed, listed, pack_into
 from tests.data_shards.readers.servers import needs_nginx, nginx, s3

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_shards import labels
 from data_shards.index import Index
-from data_shards.labels import number_in, read_labels
+from data_shards.reading import labels
+from data_shards.reading.labels import number_in, read_labels
 
 
 @given(

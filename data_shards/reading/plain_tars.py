@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_shards import remote
-from data_shards.cache import CacheSettings, ShardCache
 from data_shards.errors import ImageError, ShardError
-from data_shards.fetch import Wanted, cannot
 from data_shards.index import Index, parse_index, samples_in, write_index
-from data_shards.labels import number_in
 from data_shards.manifest import Manifest, Shard
-from data_shards.store import OpenFile
+from data_shards.reading.cache import CacheSettings, ShardCache
+from data_shards.reading.fetch import Wanted, cannot
+from data_shards.reading.labels import number_in
+from data_shards.reading.store import OpenFile
+from data_shards.reading.tars import Tars, check_bound
 from data_shards.tar import walk
-from data_shards.tars import Tars, check_bound
 
 _LABELS = ("cls", "json")
 _THREADS = 16  # for the time that storage takes to answer

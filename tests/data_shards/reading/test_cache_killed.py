@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from data_shards.cache import CacheSettings
-from data_shards.cache_folder import CacheFolder
+from data_shards.reading.cache import CacheSettings
+from data_shards.reading.cache_folder import CacheFolder
 from data_shards.shard_hash import hash_of
 from data_shards.stream import ShardSet
 from tests.data_shards.pictures import listed, pack_into
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("room", "seed"), [(1.2, 1), (2.5, 2), (4.5, 3)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_shards.permute import permute
+from data_shards.ordering.permute import permute
 from data_shards.splitmix import key_of
 
 KEYS = st.integers(0, 2**64 - 1)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from data_shards.errors import ShardError
-from data_shards.growth import grown, history_from, state_of
 from data_shards.manifest import Manifest, Shard
 from data_shards.order import Stream
+from data_shards.ordering.growth import grown, history_from, state_of
 
 
 def manifest_of(counts: list[int], classes: tuple[str, ...] = ("cat", "dog")) -> Manifest:
