@@ -107,12 +107,17 @@ def shards_at(where: str, split: str, *, wanted_by: str = "", key: str = "") -> 
     if (directory / FILE).exists():
         made = Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
     if (directory / MANIFEST).is_file():  # it may have been repaired, or have grown, since its run
-        return replace(made, content=Manifest.load(directory).root)
+        return _of_manifest(made, Manifest.load(directory))
     if made.content:
         return made
     if is_url(where) or (not (directory / ".packing").exists() and places_of(where)):
-        return replace(made, content=ShardSet(where, split).manifest.root)
+        return _of_manifest(made, ShardSet(where, split).manifest)
     return Artifact.load(directory, "shards", wanted_by=wanted_by, key=key)
+
+
+def _of_manifest(made: Artifact, manifest: Manifest) -> Artifact:
+    facts = {"splits": {name: manifest.samples(name) for name in manifest.splits}, "classes": list(manifest.classes)}
+    return replace(made, content=manifest.root, facts={**made.facts, **facts})
 
 
 def fingerprint(stage: str, identity: Any, inputs: Mapping[str, str]) -> str:

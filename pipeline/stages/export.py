@@ -100,7 +100,7 @@ def _description(config: Config, checkpoint: Artifact) -> dict[str, Any]:
 
 
 def _images(config: Config, network: safetensors.Network, shards: Artifact) -> torch.Tensor:
-    shard_set = ShardSet(shards.path, next(iter(shards.facts["splits"])))
+    shard_set = ShardSet(config.shards, next(iter(shards.facts["splits"])))
     count = min(config.images, shard_set.samples)
     with Loader(shard_set, config.view.build(), batch=count, shuffle=False, batches=1) as loader:
         return network.backbone.prepare(Views.of(next(iter(loader))).crops[0])

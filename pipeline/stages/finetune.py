@@ -87,11 +87,11 @@ def inputs(config: Config) -> Mapping[str, Input]:
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Train, then measure on the test split; a killed run goes on from its newest good checkpoint."""
-    shards, source = inputs["shards"], inputs["checkpoint"]
-    train, test = ShardSet(shards.path, config.train), ShardSet(shards.path, config.test)
+    source = inputs["checkpoint"]
+    train, test = ShardSet(config.shards, config.train), ShardSet(config.shards, config.test)
     if not train.classes:
         raise ArtifactError(
-            str(shards.path),
+            config.shards,
             "has no labels",
             "finetune needs a class per sample; shard a folder with one sub-folder per class",
         )

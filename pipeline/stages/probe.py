@@ -69,11 +69,12 @@ def inputs(config: Config) -> Mapping[str, Input]:
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Measure; nothing is kept of a killed run, it takes minutes at most."""
-    shards = inputs["shards"].path
-    sets = {split: ShardSet(shards, split) for split in (config.bank, config.query)}
+    sets = {split: ShardSet(config.shards, split) for split in (config.bank, config.query)}
     if not sets[config.bank].classes:
         raise ArtifactError(
-            str(shards), "has no labels", "probe needs a class per sample; shard a folder with one sub-folder per class"
+            config.shards,
+            "has no labels",
+            "probe needs a class per sample; shard a folder with one sub-folder per class",
         )
     networks = {"pretrained": backbones.load(inputs["checkpoint"])}
     if config.baseline:
