@@ -30,6 +30,7 @@ from data_shards.loading.rows import Pending, Rows
 from data_shards.loading.sets import ShardSets
 from data_shards.loading.stall import finished, is_fetching, stall
 from data_shards.loading.workers import Work, Workers
+from data_shards.order import check_batch
 from data_shards.ordering.mixture import Mixture
 from data_shards.stream import ShardSet
 
@@ -73,10 +74,8 @@ class Loader:
         on_stall: Literal["stop", "wait"] = "stop",
     ) -> None:
         assert 0 <= rank < world, (rank, world)
-        if batch < 1 or (shuffle and batch % world):
-            near = sorted({max(batch // world, 1) * world, (batch // world + 1) * world})
-            right = " or ".join(map(str, near))
-            raise UserError("batch", f"{batch} samples cannot be shared equally by {world} processes", f"{right} can")
+        if shuffle or batch < 1:  # in sequence, shares of any size will do
+            check_batch(batch, world)
         self.sets = shards if isinstance(shards, ShardSets) else ShardSets([shards])
         samples = self.sets.samples
         if subset is not None and (len(subset) == 0 or subset.min() < 0 or subset.max() >= samples):

@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_shards import images
+from data_shards.errors import ImageError
 from tests.data_shards.pictures import encode, pixels
+
+
+def reason(data: bytes, depth: images.Probe = "strict") -> str | None:
+    """Why an image is refused, None where it is not."""
+    try:
+        images.check(data, depth, max_pixels=10_000_000)
+    except ImageError as error:
+        return error.reason
+    return None
+
 
 HEIGHT, WIDTH = 40, 52
 

@@ -19,20 +19,12 @@ from tests.data_shards.kinds import (
     picture,
     png,
     rare_jpeg,
+    reason,
     with_frame,
     with_segment,
 )
 from tests.data_shards.peak import memory_below
 from tests.data_shards.pictures import broken_jpeg, encode, jpeg, pixels
-
-
-def reason(data: bytes, depth: images.Probe = "strict") -> str | None:
-    try:
-        images.check(data, depth, max_pixels=10_000_000)
-    except ImageError as error:
-        return error.reason
-    return None
-
 
 needs_turbojpeg = pytest.mark.skipif(not has_turbojpeg(), reason="needs the package turbojpeg")
 

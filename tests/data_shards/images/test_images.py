@@ -11,24 +11,15 @@ import simplejpeg
 from PIL import Image, ImageOps
 
 from data_shards import images
-from data_shards.errors import ImageError
 from tests.data_shards.kinds import (
     KINDS,
     chunk,
     detailed,
     has_turbojpeg,
     picture,
+    reason,
 )
 from tests.data_shards.pictures import encode, jpeg, pixels
-
-
-def reason(data: bytes, depth: images.Probe = "strict") -> str | None:
-    try:
-        images.check(data, depth, max_pixels=10_000_000)
-    except ImageError as error:
-        return error.reason
-    return None
-
 
 needs_turbojpeg = pytest.mark.skipif(not has_turbojpeg(), reason="needs the package turbojpeg")
 
