@@ -40,16 +40,16 @@ def initialise(module: nn.Module, seed: int) -> None:
     laws: dict[str, Law] = {}
     for path, part in module.named_modules():
         for name, law in laws_of(part).items():
-            laws.setdefault(f"{path}.{name}" if path else name, law)
+            laws.setdefault(clean_name(f"{path}.{name}" if path else name), law)
         _reset_buffers(path, part)
     seen: set[str] = set()
     for path, parameter in module.named_parameters():
         name = clean_name(path)
         assert name not in seen, f"two parameters are called {name}"
         seen.add(name)
-        if path not in laws:
+        if name not in laws:
             raise NotImplementedError(f"nobody says how {name} starts; give its module a method laws() that does")
-        fill_(parameter, laws[path], f"{seed} {name}")
+        fill_(parameter, laws[name], f"{seed} {name}")
 
 
 def clean_name(path: str) -> str:
