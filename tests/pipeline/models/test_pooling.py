@@ -21,6 +21,16 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_sums_are_kept_in_fp32_whatever_is_asked_for(dtype: torch.dtype) -> None:
+    x = (torch.randn(2, 3, 64, 64) + 40).to(dtype).contiguous(memory_format=torch.channels_last)
+    expected = x.double().mean((2, 3))
+    torch.testing.assert_close(average(x, torch.float32).double(), expected, rtol=1e-6, atol=0)
+    # Half a unit in the last place, and no more.
+    step = torch.finfo(dtype).eps
+    torch.testing.assert_close(average(x, dtype).double(), expected, rtol=0.51 * step + 1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_it_equals_torchs_pooling_in_value_and_gradient(dtype: torch.dtype) -> None:
     # 64 x 64 numbers of 40 sum to more than fp16 holds.
     x = (torch.randn(2, 3, 64, 64) + 40).to(dtype).contiguous(memory_format=torch.channels_last)
