@@ -18,6 +18,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ def directories(folder: Path) -> list[Path]:
     return sorted(found, reverse=True)
 
 
+@cache
 def code_versions() -> dict[str, str]:
     """Of the pipeline, from its repository where it runs from one, and of torch."""
     found = {}

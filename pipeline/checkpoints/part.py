@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.checkpoints.content import sum_of_rows
 from pipeline.checkpoints.head import head
 from pipeline.checkpoints.pieces import Piece
+from pipeline.checkpoints.rows import sum_of_rows
 from pipeline.checkpoints.staging import begins
 
 _AT_ONCE = 16 << 20  # bytes

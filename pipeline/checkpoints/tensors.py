@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.checkpoints.content import root, sum_of_rows
+from pipeline.checkpoints.content import root
+from pipeline.checkpoints.rows import sum_of_rows
 
 
 def root_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.checkpoints.content import DTYPES, MODULUS, root, sum_of_rows
+from pipeline.checkpoints.content import DTYPES, MODULUS, root
 from pipeline.checkpoints.manifest import MANIFEST, TENSORS, DamageError, Saved, read_manifest
 
 THREADS = 4
@@ -61,6 +61,8 @@ def index_of(path: Path) -> dict[str, Any]:
 
 
 def _faults_of_tensors(path: Path) -> list[str]:
+    from pipeline.checkpoints.rows import sum_of_rows
+
     saved = Saved.load(path)
     if not saved.root:
         return [f"{MANIFEST} has the first format, which holds no hash over tensors"]
