@@ -24,6 +24,8 @@ def consolidate(saved: Saved, out: Path) -> int:
     """Write the objective's tensors, under their names in it, to `out`; gives how many. Raises `ArtifactError`."""
     if out.suffix not in (".safetensors", ".pt"):
         raise ArtifactError(str(out), "is no name for weights", "end it in .safetensors or .pt")
+    if not out.parent.is_dir():
+        raise ArtifactError(str(out.parent), "does not exist", "make it, or name another place")
     if saved.format == FIRST_FORMAT:
         return _first_format(saved, out)
     temporary = out.with_name(f".{out.name}.tmp")
