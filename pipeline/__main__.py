@@ -51,8 +51,10 @@ def _run(arguments: list[str]) -> int:
         return _write_schemas(Path(rest[0] if rest else "configs/schema"))
     if name == "rehearse":
         return _rehearse(rest)
+    if name == "checkpoint":
+        return _checkpoint(rest)
     if name not in STAGES:
-        near = difflib.get_close_matches(name, [*STAGES, "rehearse", "schema"], 1)
+        near = difflib.get_close_matches(name, [*STAGES, "rehearse", "checkpoint", "schema"], 1)
         meant = f"did you mean {near[0]}?" if near else f"stages are {', '.join(STAGES)}"
         raise UserError(name, "is no stage", meant, "python -m pipeline --help")
     if any(option in ("-h", "--help") for option in rest):
@@ -105,6 +107,12 @@ def _rehearse(words: Sequence[str]) -> int:
     return 0
 
 
+def _checkpoint(words: Sequence[str]) -> int:
+    from pipeline.checkpoints.command import main as command
+
+    return command(words)
+
+
 def _above_zero(name: str, text: str | None) -> float | None:
     if text is None:
         return None
@@ -137,6 +145,7 @@ def _help() -> str:
         "",
         "also:",
         f"  {'rehearse':<{width}}the loader of a pretrain recipe alone: images/s, and what limits it",
+        f"  {'checkpoint':<{width}}verify, list, compare or consolidate the checkpoints of a run",
         f"  {'schema':<{width}}JSON Schema of every recipe, for editors",
         "",
         "A recipe is a YAML file in configs/; key=value changes one setting, for example trainer.batch=512.",

@@ -1,44 +1,107 @@
 """Saves a checkpoint every so many steps and after the last; never of a training that has come to no number.
 
-One that is due while the loss is no number waits for the next step at which it is one.
+One that is due while the loss is no number waits for the next step at which it is one. Files are written while
+training goes on (checkpoints/saver.py). What goes wrong there stops training at the next step.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytorch_lightning as pl
 
 from data_shards.loader import Loader
 from pipeline.checkpoints.state import training_state
-from pipeline.checkpoints.store import FOLDER, save
-from pipeline.runs import Run, disk_error
+from pipeline.checkpoints.store import Position, Retention, Saver
+from pipeline.errors import RunError
+from pipeline.runs import CONFIG, METRICS, Run
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.soundness import is_sound
 
 
 class Saving(pl.Callback):
-    """Writes `training_state` and the state of the stream into the run directory every `every` steps."""
+    """Writes `training_state` and the state of the stream into the run directory every `every` steps.
 
-    def __init__(self, run: Run, loader: Loader, every: int, keep: int) -> None:
-        self.run, self.loader, self.every, self.keep = run, loader, every, keep
-        self.due = False
+    metrics.jsonl gets, once a checkpoint is safe, the seconds that training stood still for it (`checkpoint_stall`) and
+    those it took in all (`checkpoint_seconds`).
+    """
+
+    def __init__(self, run: Run, loader: Loader, every: int, keep: int | Retention) -> None:
+        self.run, self.loader, self.every = run, loader, every
+        self.retention = Retention(last=keep) if isinstance(keep, int) else keep
+        self.figures: dict[str, float] = {}
+        self._due = False
+        self._read = 0
+        self._told = -1
+        self._saver: Saver | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        config = self.run.path / CONFIG
+        text = config.read_text(encoding="utf-8") if self.run.writes and config.exists() else ""
+        self._saver = Saver(self.run.path, self.retention, config=text)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ObjectiveModule)
         module = pl_module
-        self.due |= module.step % self.every == 0 or module.step == module.steps
+        assert self._saver is not None
         assert module.loss is not None
-        if not self.due or not is_sound(module.objective, module.loss):
-            return
-        self.due = False
-        state = training_state(module.objective, module.optimizer())
+        self._saver.check()
+        if not self._saver.is_saving:
+            self._record()
+        self._due |= module.step % self.every == 0 or module.step == module.steps
+        if self._due and is_sound(module.objective, module.loss):
+            self._due = False
+            self.save(module)
+
+    def save(self, module: ObjectiveModule) -> None:
+        """A checkpoint of the step just done, in the background; of the last step, here and now."""
+        assert self._saver is not None
         # Lightning has fetched a batch ahead: what was trained on, the module knows.
         stream = self.loader.state_dict() | {"consumed": module.consumed, "number": module.step}
-        counts = {"step": module.step, "consumed": module.consumed}
+        position = Position(step=module.step, consumed=module.consumed, stream=stream, figures=self._measured())
+        last = module.step == module.steps
+        self._saver.save(training_state(module.objective, module.optimizer()), position, wait=last)
+        if last:
+            self._record()
+
+    def finish(self) -> None:
+        """Wait until the checkpoint at work is safe. Raises `RunError` where the disk does not take it."""
+        if self._saver is not None:
+            self._saver.finish()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """What was saved before training stopped is good: it is let finish."""
         try:
-            save(self.run.path, state, **counts, keep=self.keep, stream=stream)
-        except OSError as error:
-            raise disk_error(self.run.path / FOLDER, error) from error
+            self.finish()
+        except RunError as error:
+            if error is not exception:
+                print(error)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._saver is not None:
+            saver, self._saver = self._saver, None
+            saver.close()
+
+    def _record(self) -> None:
+        """Into metrics.jsonl, what the last checkpoint cost; once."""
+        assert self._saver is not None
+        newest = self._saver.newest
+        if newest is not None and newest.step > self._told:
+            self._told = newest.step
+            cost = {"checkpoint_stall": self._saver.stall, "checkpoint_seconds": self._saver.seconds}
+            self.run.record(step=newest.step, **{name: round(value, 4) for name, value in cost.items()})
+
+    def _measured(self) -> dict[str, float]:
+        """The newest value of each figure in metrics.jsonl; only what was added since the last save is read."""
+        path = self.run.path / METRICS
+        if self.run.writes and path.exists():
+            with path.open("rb") as file:
+                file.seek(self._read)
+                for line in file:
+                    record = json.loads(line)
+                    self._read += len(line)
+                    self.figures |= {k: v for k, v in record.items() if isinstance(v, int | float) and k != "step"}
+        return dict(self.figures)
