@@ -51,8 +51,10 @@ def _run(arguments: list[str]) -> int:
         return _write_schemas(Path(rest[0] if rest else "configs/schema"))
     if name == "rehearse":
         return _rehearse(rest)
+    if name == "status":
+        return _status(rest)
     if name not in STAGES:
-        near = difflib.get_close_matches(name, [*STAGES, "rehearse", "schema"], 1)
+        near = difflib.get_close_matches(name, [*STAGES, "rehearse", "status", "schema"], 1)
         meant = f"did you mean {near[0]}?" if near else f"stages are {', '.join(STAGES)}"
         raise UserError(name, "is no stage", meant, "python -m pipeline --help")
     if any(option in ("-h", "--help") for option in rest):
@@ -105,6 +107,18 @@ def _rehearse(words: Sequence[str]) -> int:
     return 0
 
 
+def _status(words: Sequence[str]) -> int:
+    """How far a run, a chain or a folder of runs is."""
+    if len(words) != 1 or words[0].startswith("-"):
+        print("usage: python -m pipeline status DIR\n\nDIR is a run directory, or a folder of runs such as a chain's.")
+        return 0 if words and words[0] in ("-h", "--help") else 2
+    from pipeline.jobs.status import follow, tell
+
+    directory = Path(words[0])
+    print(tell(directory, follow(directory)))
+    return 0
+
+
 def _above_zero(name: str, text: str | None) -> float | None:
     if text is None:
         return None
@@ -137,6 +151,7 @@ def _help() -> str:
         "",
         "also:",
         f"  {'rehearse':<{width}}the loader of a pretrain recipe alone: images/s, and what limits it",
+        f"  {'status':<{width}}how far a run or a chain is: jobs, steps, images/s, time left, checkpoints, requeues",
         f"  {'schema':<{width}}JSON Schema of every recipe, for editors",
         "",
         "A recipe is a YAML file in configs/; key=value changes one setting, for example trainer.batch=512.",
