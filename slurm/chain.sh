@@ -7,4 +7,4 @@
 # slurm/clusters/, or is given here: PRETRAIN_OPTIONS="--nodes=2 --ntasks-per-node=8" slurm/chain.sh CHAIN.yaml
 set -euo pipefail
 source slurm/common.sh
-jobs submit "$@"
+job submit "$@"

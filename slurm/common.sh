@@ -7,18 +7,25 @@ if [ ! -f slurm/common.sh ]; then
   exit 2
 fi
 
-# CLUSTER=name, or the file named after SLURM's name of the cluster or after this host, or local.sh.
-for cluster in "${CLUSTER:-}" "${SLURM_CLUSTER_NAME:-}" "$(hostname -s)" local; do
-  [ -n "$cluster" ] && [ -f "slurm/clusters/$cluster.sh" ] && break
-  if [ -n "${CLUSTER:-}" ]; then
-    echo "error: there is no slurm/clusters/$CLUSTER.sh; there are: $(cd slurm/clusters && echo *.sh)" >&2
+# CLUSTER=name or a file, or the file named after SLURM's name of the cluster or after this host, or local.sh.
+if [ -n "${CLUSTER:-}" ]; then
+  settings=$CLUSTER
+  [ -f "$settings" ] || settings=slurm/clusters/$CLUSTER.sh
+  if [ ! -f "$settings" ]; then
+    echo "error: there is no $settings; there are: $(cd slurm/clusters && echo *.sh)" >&2
     exit 2
   fi
-done
+else
+  for name in "${SLURM_CLUSTER_NAME:-}" "$(hostname -s)" local; do
+    settings=slurm/clusters/$name.sh
+    [ -f "$settings" ] && break
+  done
+fi
 # shellcheck source=/dev/null
-source "slurm/clusters/$cluster.sh"
+source "$settings"
 
 export PYTHON="${PYTHON:-.venv/bin/python}"
-jobs() { # WORDS...: what pipeline/jobs does, in place of this shell
+
+job() { # WORDS...: what pipeline/jobs does, in place of this shell
   exec "$PYTHON" -m pipeline.jobs "$@"
 }

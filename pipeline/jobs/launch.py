@@ -65,7 +65,7 @@ def _start(job: Allocation, target: Target) -> int:
         unfit = _preflight(job, target)
         if unfit:
             return _without(unfit, job, target, starts)
-        starts.began(job, step)
+        starts.began(job, step, slurm.waited(job.job))
         logs = target.out / JOBS / job.name
         _say(f"{target.stage}: start {job.restart + 1} of job {job.job}, {job.tasks} tasks on {', '.join(job.nodes)}")
         _say(f"{target.stage}: follow it with: tail -F {logs}/rank-0000.log")
@@ -172,10 +172,14 @@ def _afterwards(failure: Failure | None, job: Allocation, target: Target, starts
         starts.ended(job, step, failure.status, "cancelled")
         _say(f"{target.stage}: job {job.job} was ended from outside; {saved}, and the same submission goes on from it")
     elif again:
-        starts.ended(job, step, failure.status, "requeued")
         why = "was told to stop" if told else f"failed ({failure.how})"
         _say(f"{target.stage}: {why}; {saved}; job {job.job} goes back to the queue")
-        slurm.requeue(job.job)
+        try:
+            slurm.requeue(job.job)
+        except JobError:
+            starts.ended(job, step, failure.status, "failed")
+            raise
+        starts.ended(job, step, failure.status, "requeued")
     else:
         starts.ended(job, step, failure.status, "failed")
         _say(f"{target.stage}: failed ({failure.how}); {saved}; logs of all tasks: {target.out / JOBS / job.name}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from pipeline.errors import JobError
@@ -115,6 +117,15 @@ def parsed(lines: str) -> list[dict[str, str]]:
 def is_running(job: str) -> bool:
     """Whether the job is neither cancelled, nor out of time, nor on its way back to the queue."""
     return [facts.get("JobState") for facts in show(job)] == ["RUNNING"]
+
+
+def waited(job: str) -> float | None:
+    """Seconds that the job was in the queue before this start, since it was submitted or requeued."""
+    for facts in show(job):
+        with contextlib.suppress(KeyError, ValueError):
+            submitted, started = (datetime.fromisoformat(facts[name]) for name in ("SubmitTime", "StartTime"))
+            return max(0.0, (started - submitted).total_seconds())
+    return None
 
 
 @dataclass(frozen=True)

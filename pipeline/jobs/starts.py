@@ -1,7 +1,7 @@
 """Each start of a run on a cluster and how it ended, one line each, and whether another start is worth it.
 
     RUN/jobs/starts.jsonl
-        {"event": "start", "job": "12", "restart": 1, "time": …, "nodes": […], "tasks": 16, "step": 500}
+        {"event": "start", "job": "12", "restart": 1, "time": …, "nodes": […], "tasks": 16, "step": 500, "waited": 90}
         {"event": "unfit", …, "node": "n7", "reason": "/dev/shm has 1 MiB free; 512 MiB are needed"}
         {"event": "end", …, "step": 900, "status": 75, "outcome": "requeued"}
 
@@ -35,9 +35,9 @@ class Starts:
 
     run: Path
 
-    def began(self, start: Allocation, step: int) -> None:
-        """The tasks are about to be started, from the checkpoint of `step`."""
-        self._write("start", start, nodes=list(start.nodes), tasks=start.tasks, step=step)
+    def began(self, start: Allocation, step: int, waited: float | None = None) -> None:
+        """The tasks are about to be started, from the checkpoint of `step`, after `waited` seconds in the queue."""
+        self._write("start", start, nodes=list(start.nodes), tasks=start.tasks, step=step, waited=waited)
 
     def ended(self, start: Allocation, step: int, status: int, outcome: str) -> None:
         """The tasks have ended; `outcome` is done, requeued, cancelled or failed."""

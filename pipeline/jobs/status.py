@@ -120,7 +120,8 @@ class _Asked:
 
 def _progress(path: Path, submitted: str, asked: _Asked, now: float) -> Progress:
     run, records = read(path), Starts(path).read()
-    job = submitted or next((str(record.get("job")) for record in reversed(records) if record.get("job")), "")
+    started = next((str(record.get("job")) for record in reversed(records) if record.get("job")), "")
+    job = max(submitted, started, key=_order)  # the newer one: SLURM counts its jobs
     known = Progress(name=run.name, path=path, state="unfinished", job=job, requeues=_requeues(records))
     known = _trained(known, run, now)
     if run.state == "finished":
@@ -206,6 +207,11 @@ def _requeues(records: Sequence[Record]) -> int:
         restart = number(record.get("restart"))
         last[record.get("job")] = max(last.get(record.get("job"), 0), int(restart or 0))
     return sum(last.values())
+
+
+def _order(job: str) -> int:
+    first = job.partition("_")[0]
+    return int(first) if first.isdecimal() else -1
 
 
 def _row(run: Progress) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ class Cluster:
     def facts(self, job: str) -> list[dict[str, str]]:
         """What slurmctld says of a job, a mapping for each task of an array."""
         lines = self.call("scontrol", "-o", "show", "job", job).stdout.splitlines()
-        return [dict(re.findall(r"(\w+)=(.*?)(?= \w+[:/\w]*=|$)", line)) for line in lines if "JobId" in line]
+        return [dict(re.findall(r"(\w+)=(.*?)(?=\s+\w+[:/\w]*=|\s*$)", line)) for line in lines if "JobId" in line]
 
     def wait(self, job: str, seconds: float = 60) -> str:
         """Until a job is over; gives its state, of an array the states of its tasks."""

@@ -58,6 +58,12 @@ def test_a_task_for_each_place_on_each_node_has_a_log_of_its_own(
     assert "pretrain: done" in said
 
 
+def test_a_job_that_must_not_be_requeued_says_so_and_fails(cluster: Cluster, pretrain: Submit, tmp_path: Path) -> None:
+    said = ended(cluster, pretrain("steps=20", "crash=0@8", options=(*TWO, "--no-requeue")), "FAILED")
+    assert "error: scontrol requeue" in said
+    assert outcomes(tmp_path / "run") == ["failed"]
+
+
 def test_told_to_stop_it_saves_goes_back_to_the_queue_and_goes_on_from_there(
     cluster: Cluster, pretrain: Submit, tmp_path: Path
 ) -> None:
@@ -70,6 +76,24 @@ def test_told_to_stop_it_saves_goes_back_to_the_queue_and_goes_on_from_there(
     assert outcomes(run) == ["requeued", "done"]
     assert [step for _, step in steps(run)] == list(range(1, 61)), "no step is lost, none is done twice"
     assert {restart for restart, _ in steps(run)} == {0, 1}
+    first, second = (record["waited"] for record in Starts(run).read() if record["event"] == "start")
+    assert first < 5 < second, "a requeued job waits for cred_expire in any case"
+
+
+def test_before_its_time_is_up_it_is_told_to_stop_and_goes_on_in_the_next_start(
+    cluster: Cluster, pretrain: Submit, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    job = pretrain("steps=800", "every=1000", options=(*TWO, "--signal=USR2@60"))
+    until(lambda: (run / "steps.txt").exists(), 30, "a step")
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    until(lambda: outcomes(run) == ["requeued"], 60, "the end of the first start")  # limits are looked at every 30 s
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=5")
+    stopped = steps(run)[-1][1]
+    assert newest_step(run) == stopped
+    until(lambda: steps(run)[-1][0] == 1, 40, "the second start")
+    assert steps(run)[-1][1] > stopped
+    assert [step for _, step in steps(run)] == list(range(1, steps(run)[-1][1] + 1))
 
 
 def test_a_job_of_a_higher_partition_takes_the_nodes_and_gives_them_back(

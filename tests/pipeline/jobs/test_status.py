@@ -135,6 +135,18 @@ def test_a_job_that_slurm_has_forgotten_is_told_by_its_own_record(tmp_path: Path
     assert (run_.state, run_.remark, run_.requeues) == ("failed", "job 31, exit status 1", 2)
 
 
+@pytest.mark.parametrize(("job", "state"), [("5", "failed"), ("11_2", "running")])
+def test_of_two_jobs_of_a_run_the_newer_one_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, state: str
+) -> None:
+    out = chain(tmp_path / "demo")
+    Starts(out / "pretrain").began(Allocation(job=job, number=5, restart=0, nodes=("a",), tasks=1, gpus=0), 0)
+    monkeypatch.setattr(
+        slurm, "ask", answers(**{"8": "JobState=FAILED", "5": "JobState=RUNNING", "11_2": "JobState=RUNNING"})
+    )
+    assert by_name(follow(out))["pretrain"].state == state
+
+
 def test_a_folder_of_runs_is_shown_run_by_run_and_no_run_is_a_sentence(tmp_path: Path) -> None:
     training(tmp_path / "pretrain-001")
     training(tmp_path / "pretrain-002")
