@@ -70,7 +70,7 @@ def _start(job: Allocation, target: Target) -> int:
         _say(f"{target.stage}: start {job.restart + 1} of job {job.job}, {job.tasks} tasks on {', '.join(job.nodes)}")
         _say(f"{target.stage}: follow it with: tail -F {logs}/rank-0000.log")
         failure = _tasks(job, target, logs)
-        return _afterwards(failure, job, target, starts, step)
+        return afterwards(failure, job, target, starts, step)
 
 
 def command(job: Allocation, target: Target, logs: Path) -> list[str]:
@@ -156,7 +156,7 @@ def _tasks(job: Allocation, target: Target, logs: Path) -> Failure | None:
     return slurm.first_failure(said) or Failure((), status if status > 0 else 128 - status, "srun itself stopped")
 
 
-def _afterwards(failure: Failure | None, job: Allocation, target: Target, starts: Starts, began_at: int) -> int:
+def afterwards(failure: Failure | None, job: Allocation, target: Target, starts: Starts, began_at: int) -> int:
     """Say and record what became of the tasks, and requeue the job where that is right."""
     step = newest_step(target.out)
     if failure is None:

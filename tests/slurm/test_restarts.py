@@ -170,14 +170,14 @@ def test_an_unfit_node_is_left_out_and_its_reason_is_on_record(
     cluster: Cluster, pretrain: Submit, tmp_path: Path
 ) -> None:
     cluster.inside("node1", "mount", "-o", "remount,size=8m", "/dev/shm")
-    job = pretrain("steps=3")
+    job = pretrain("steps=3", options=("--nodes=1", "--ntasks-per-node=2", "--exclude=node3"))
     said = ended(cluster, job)
     assert "node1 is unfit: shared memory: /dev/shm has 8 MiB free; 2 tasks need 128 MiB" in said
-    assert "4 tasks on node2, node3" in said
+    assert "2 tasks on node2" in said
     unfit = [record for record in Starts(tmp_path / "run").read() if record["event"] == "unfit"]
     assert [record["node"] for record in unfit] == ["node1"]
     facts = cluster.facts(job)[0]
-    assert facts["ExcNodeList"] == "node1"
+    assert facts["ExcNodeList"] == "node3,node1", "what was excluded before stays so"
     assert "node1: shared memory" in facts["Comment"]
 
 
