@@ -51,11 +51,14 @@ def _run(words: list[str]) -> int:
 
             print(submit(recipe, rest), flush=True)
             return 0
+        case ["submit"]:
+            raise JobError("chain.sh", "no recipe was given", "name one", "slurm/chain.sh configs/chain/demo.yaml")
         case ["conclude", directory]:
             from pipeline.jobs.submit import conclude
 
             return conclude(Path(directory))
-    raise JobError(" ".join(words[:1]) or "nothing", "is no command with these words", "they are", f"\n{__doc__}")
+    known = "launch STAGE CONFIG, sweep STAGE CONFIG FILE, preflight TASKS STAGE CONFIG, submit CHAIN, conclude DIR"
+    raise JobError("pipeline.jobs", f"{' '.join(words) or 'nothing'!r} is none of its commands", f"they are {known}")
 
 
 if __name__ == "__main__":

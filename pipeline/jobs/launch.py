@@ -54,10 +54,7 @@ def launch(target: Target) -> int:
 
 
 def _start(job: Allocation, target: Target) -> int:
-    if job.tasks > 1 and not target.trains:
-        raise JobError(
-            f"job {job.job}", f"has {job.tasks} tasks, but {target.stage} is the work of one", "give --ntasks=1"
-        )
+    _require_shape(job, target)
     starts, step = Starts(target.out), newest_step(target.out)
     if target.trains:
         starts.require_progress(job, step)
@@ -71,6 +68,23 @@ def _start(job: Allocation, target: Target) -> int:
         _say(f"{target.stage}: follow it with: tail -F {logs}/rank-0000.log")
         failure = _tasks(job, target, logs)
         return afterwards(failure, job, target, starts, step)
+
+
+def _require_shape(job: Allocation, target: Target) -> None:
+    """Raise `JobError` for tasks and GPUs that a stage cannot use."""
+    where = f"job {job.job}"
+    if "SLURM_GPUS_PER_TASK" in os.environ:
+        raise JobError(
+            where, "was given --gpus-per-task, which hides a task's GPU from the others", "--gpus-per-node=N"
+        )
+    if not target.trains and job.tasks > 1:
+        raise JobError(where, f"has {job.tasks} tasks, but {target.stage} is the work of one", "give --ntasks=1")
+    if target.trains and job.gpus and job.gpus != job.tasks_per_node:
+        raise JobError(
+            where,
+            f"has {job.tasks_per_node} tasks on each node and {job.gpus} GPUs",
+            f"give each GPU its task: --ntasks-per-node={job.gpus}",
+        )
 
 
 def command(job: Allocation, target: Target, logs: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,31 @@ def test_tasks_meet_at_the_first_node_whatever_its_name(monkeypatch: pytest.Monk
     assert known["OMP_NUM_THREADS"] == "16"
 
 
+@pytest.mark.parametrize(
+    ("stage", "tasks", "variables", "says"),
+    [
+        ("probe", 8, {}, "has 8 tasks, but probe is the work of one; give --ntasks=1"),
+        ("pretrain", 4, {}, "has 2 tasks on each node and 4 GPUs; give each GPU its task: --ntasks-per-node=4"),
+        ("pretrain", 3, {}, "3 tasks cannot be shared evenly by 2 nodes"),
+        ("pretrain", 8, {"SLURM_GPUS_PER_TASK": "1"}, "was given --gpus-per-task, .*--gpus-per-node"),
+    ],
+)
+def test_tasks_and_gpus_that_do_not_fit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, tasks: int, variables: dict[str, str], says: str
+) -> None:
+    monkeypatch.setattr(slurm, "comment", lambda job, text: None)
+    monkeypatch.setattr(Allocation, "here", classmethod(lambda cls: replace(JOB, tasks=tasks)))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(JobError, match=says):
+        launch(target(tmp_path, stage))
+
+
 def test_what_ends_a_job_is_its_comment_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comments: list[tuple[str, str]] = []
     monkeypatch.setattr(slurm, "comment", lambda job, text: comments.append((job, text)))
     monkeypatch.setattr(Allocation, "here", classmethod(lambda cls: JOB))
-    with pytest.raises(JobError, match="has 8 tasks, but probe is the work of one; give --ntasks=1"):
+    with pytest.raises(JobError):
         launch(target(tmp_path, "probe"))
     assert comments[0][0] == "12_3"
     assert "has 8 tasks" in comments[0][1]
