@@ -9,8 +9,9 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from data_shards.errors import UserError
 from pipeline.stages import STAGES
@@ -47,14 +48,10 @@ def _run(arguments: list[str]) -> int:
         print(_help())
         return 0
     name, *rest = arguments
-    if name == "schema":
-        return _write_schemas(Path(rest[0] if rest else "configs/schema"))
-    if name == "rehearse":
-        return _rehearse(rest)
-    if name == "checkpoint":
-        return _checkpoint(rest)
+    if name in _COMMANDS:
+        return _COMMANDS[name].run(rest)
     if name not in STAGES:
-        near = difflib.get_close_matches(name, [*STAGES, "rehearse", "checkpoint", "schema"], 1)
+        near = difflib.get_close_matches(name, [*STAGES, *_COMMANDS], 1)
         meant = f"did you mean {near[0]}?" if near else f"stages are {', '.join(STAGES)}"
         raise UserError(name, "is no stage", meant, "python -m pipeline --help")
     if any(option in ("-h", "--help") for option in rest):
@@ -113,6 +110,18 @@ def _checkpoint(words: Sequence[str]) -> int:
     return command(words)
 
 
+def _status(words: Sequence[str]) -> int:
+    """How far a run, a chain or a folder of runs is."""
+    if len(words) != 1 or words[0].startswith("-"):
+        print("usage: python -m pipeline status DIR\n\nDIR is a run directory, or a folder of runs such as a chain's.")
+        return 0 if words and words[0] in ("-h", "--help") else 2
+    from pipeline.jobs.status import follow, tell
+
+    directory = Path(words[0])
+    print(tell(directory, follow(directory)))
+    return 0
+
+
 def _above_zero(name: str, text: str | None) -> float | None:
     if text is None:
         return None
@@ -138,15 +147,13 @@ def _chain(recipe: str | None, overrides: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, STAGES)) + 2
+    width = max(map(len, [*STAGES, *_COMMANDS])) + 2
     lines = [f"usage: {USAGE}", "", "stages:"]
     lines += [f"  {name:<{width}}{summary}" for name, summary in STAGES.items()]
     lines += [
         "",
         "also:",
-        f"  {'rehearse':<{width}}the loader of a pretrain recipe alone: images/s, and what limits it",
-        f"  {'checkpoint':<{width}}verify, list, compare or consolidate the checkpoints of a run",
-        f"  {'schema':<{width}}JSON Schema of every recipe, for editors",
+        *(f"  {name:<{width}}{command.summary}" for name, command in _COMMANDS.items()),
         "",
         "A recipe is a YAML file in configs/; key=value changes one setting, for example trainer.batch=512.",
         "The same command again resumes, or does nothing when its artifact already matches.",
@@ -174,8 +181,9 @@ def _stage_help(name: str) -> str:
     return "\n".join(lines)
 
 
-def _write_schemas(folder: Path) -> int:
+def _write_schemas(words: Sequence[str]) -> int:
     """JSON Schema of every stage's recipe, for editors that complete YAML."""
+    folder = Path(words[0] if words else "configs/schema")
     from pipeline import config
     from pipeline.stages.stage import module
 
@@ -185,6 +193,21 @@ def _write_schemas(folder: Path) -> int:
         (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
         print(folder / f"{name}.json")
     return 0
+
+
+class _Command(NamedTuple):
+    """What is no stage: it leaves no artifact."""
+
+    run: Callable[[Sequence[str]], int]
+    summary: str
+
+
+_COMMANDS = {
+    "rehearse": _Command(_rehearse, "the loader of a pretrain recipe alone: images/s, and what limits it"),
+    "checkpoint": _Command(_checkpoint, "verify, list, compare or consolidate the checkpoints of a run"),
+    "status": _Command(_status, "how far a run or a chain is: jobs, steps, images/s, time left, checkpoints, requeues"),
+    "schema": _Command(_write_schemas, "JSON Schema of every recipe, for editors"),
+}
 
 
 if __name__ == "__main__":

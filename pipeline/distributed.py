@@ -11,6 +11,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+PREEMPTED = 75
+"""Exit status of a process that was asked to stop, has saved what it did, and is to be started again (EX_TEMPFAIL)."""
+
 
 def rank() -> int:
     """Number of this process in the job, from 0."""
