@@ -123,24 +123,33 @@ def tell_unfit(job: Allocation, healths: Mapping[str, preflight.Health], began: 
 
 def _faults(job: Allocation, health: preflight.Health | None, began: float, ended: float) -> list[preflight.Fault]:
     if health is None:
-        return [preflight.Fault("preflight", f"no answer in {ended - began:.0f} s")]
+        # Where srun came back by itself, what it was to run cannot be run: that is hardly one node's fault.
+        came_back = ended - began < _patience()
+        return [preflight.Fault("preflight", f"no answer in {ended - began:.0f} s", shared=came_back)]
     late = preflight.too_far(max(began - health.time, health.time - ended), f"{job.nodes[0]}'s")
     return [*health.faults, *([preflight.Fault("clock", late)] if late else [])]
 
 
 def _preflight(job: Allocation, target: Target) -> dict[str, str]:
-    patience = float(os.environ.get("PREFLIGHT_SECONDS", "180"))
     words = [_python(), "-m", "pipeline.jobs", "preflight", str(job.tasks_per_node), target.stage, *target.words]
     began = time.time()
     with subprocess.Popen(
         ["srun", "--kill-on-bad-exit=0", *_layout(job, 1), *words], stdout=subprocess.PIPE, text=True
     ) as nodes:
         try:
-            output, _ = nodes.communicate(timeout=patience)
+            output, _ = nodes.communicate(timeout=_patience())
         except subprocess.TimeoutExpired:
             nodes.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                nodes.wait(10)
+            nodes.kill()
             output, _ = nodes.communicate()
     return tell_unfit(job, preflight.read(output), began, time.time())
+
+
+def _patience() -> float:
+    """Seconds that nodes have for the preflight: most of it goes into starting Python from a shared disk."""
+    return float(os.environ.get("PREFLIGHT_SECONDS", "180"))
 
 
 def _without(unfit: dict[str, str], job: Allocation, target: Target, starts: Starts) -> int:
@@ -149,8 +158,9 @@ def _without(unfit: dict[str, str], job: Allocation, target: Target, starts: Sta
         starts.unfit(job, node, reason)
         _say(f"{target.stage}: {node} is unfit: {reason}")
     told = "; ".join(f"{node}: {reason}" for node, reason in unfit.items())
-    slurm.requeue(job.job)
-    slurm.exclude(job.job, list(unfit))
+    others = slurm.excluded(job.job)
+    slurm.requeue(job.job)  # first: only of a waiting job can these be changed
+    slurm.exclude(job.job, [*others, *unfit])
     slurm.comment(job.job, f"not on {told}")
     _say(f"{target.stage}: job {job.job} goes back to the queue without {', '.join(unfit)}")
     return PREEMPTED

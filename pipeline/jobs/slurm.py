@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +18,9 @@ from pipeline.errors import JobError
 
 SECONDS = 60
 """After so long without an answer of slurmctld, it is taken to be away."""
+PAUSE = 2.0
+"""Seconds before slurmctld is asked again."""
+_BUSY = re.compile("Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted")
 LOWEST_PORT, PORTS = 20000, 12768
 """Meeting points lie below 32768, where Linux begins to hand out ports by itself."""
 
@@ -89,10 +94,15 @@ def requeue(job: str) -> None:
     ask("scontrol", "requeue", job)
 
 
+def excluded(job: str) -> list[str]:
+    """The lists of nodes that a job keeps off, as SLURM writes them."""
+    known = (facts.get("ExcNodeList", "") for facts in parsed(ask("scontrol", "-o", "show", "job", job)))
+    return [nodes for nodes in known if nodes not in ("", "(null)")]
+
+
 def exclude(job: str, nodes: Sequence[str]) -> None:
-    """Keep a waiting job off some nodes, beside those that it keeps off already."""
-    known = [value for value in (facts.get("ExcNodeList", "") for facts in show(job)) if value not in ("", "(null)")]
-    ask("scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join([*known, *nodes])}")
+    """Keep a waiting job off these nodes, and no others."""
+    ask("scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(nodes)}")
 
 
 def comment(job: str, text: str) -> None:
@@ -156,15 +166,26 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(n for first, _, last in spans for n in range(int(first), int(last or first) + 1))
 
 
-def ask(*words: str, empty: Literal["fine", "wrong"] = "fine", seconds: float = SECONDS) -> str:
-    """What a command of SLURM prints. Raises `JobError` with its own message where it fails."""
+def ask(*words: str, empty: Literal["fine", "wrong"] = "fine", seconds: float = SECONDS, tries: int = 3) -> str:
+    """What a command of SLURM prints. Raises `JobError` with its own message where it fails.
+
+    A busy slurmctld is asked again, but not to submit a second time what it may have taken.
+    """
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, preexec_fn=_ignore_sigterm)
     except FileNotFoundError:
         raise JobError(words[0], "is no command here", "run this where SLURM is installed") from None
     except subprocess.TimeoutExpired:
         raise JobError(words[0], f"gave no answer in {seconds:.0f} s", "try again later", "scontrol ping") from None
+    if done.returncode and tries > 1 and words[0] == "scontrol" and _BUSY.search(done.stderr):
+        time.sleep(PAUSE)
+        return ask(*words, empty=empty, seconds=seconds, tries=tries - 1)
     if done.returncode or (empty == "wrong" and not done.stdout.strip()):
         said = " ".join(done.stderr.split()) or f"stopped with status {done.returncode}"
         raise JobError(" ".join(words[:3]), said, "SLURM refused this; see its message")
     return done.stdout
+
+
+def _ignore_sigterm() -> None:
+    """For a command of a job that is being requeued: SLURM ends all processes of the batch script, this one too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

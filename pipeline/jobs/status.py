@@ -112,7 +112,7 @@ class _Asked:
         if not self.answers or not job:
             return []
         try:
-            return slurm.parsed(slurm.ask("scontrol", "-o", "show", "job", job, seconds=10))
+            return slurm.parsed(slurm.ask("scontrol", "-o", "show", "job", job, seconds=10, tries=1))
         except JobError as error:
             self.answers = "Invalid job id" in error.given  # it has forgotten this one
             return []

@@ -33,11 +33,12 @@ def ended(cluster: Cluster, job: str, state: str = "COMPLETED", seconds: float =
     return log(cluster, job)
 
 
-def pretending(folder: Path) -> Path:
-    """An interpreter for jobs whose `python -m pipeline pretrain` is `pretend.py`; all else is as it is."""
+def pretending(folder: Path, hangs: str = "") -> Path:
+    """An interpreter for jobs whose `python -m pipeline pretrain` is `pretend.py`, and which hangs on one node."""
     path, pretend = folder / "python", Path(__file__).parent / "pretend.py"
     path.write_text(
         f"""#!/bin/sh
+[ "$(hostname)" != "{hangs}" ] || sleep 1000
 case "$*" in
   "-m pipeline pretrain"*) shift 3; exec {sys.executable} {pretend} "$@" ;;
   *) exec {sys.executable} "$@" ;;

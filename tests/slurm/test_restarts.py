@@ -64,22 +64,6 @@ def test_a_job_that_must_not_be_requeued_says_so_and_fails(cluster: Cluster, pre
     assert outcomes(tmp_path / "run") == ["failed"]
 
 
-def test_told_to_stop_it_saves_goes_back_to_the_queue_and_goes_on_from_there(
-    cluster: Cluster, pretrain: Submit, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    job = pretrain("steps=60", "every=1000")
-    until(lambda: (run / "steps.txt").exists() and len(steps(run)) >= 10, 30, "ten steps")
-    cluster.call("scancel", "-s", "USR2", job)  # as SLURM does before a time limit and a preemption
-    said = ended(cluster, job)
-    assert "was told to stop" in said
-    assert outcomes(run) == ["requeued", "done"]
-    assert [step for _, step in steps(run)] == list(range(1, 61)), "no step is lost, none is done twice"
-    assert {restart for restart, _ in steps(run)} == {0, 1}
-    first, second = (record["waited"] for record in Starts(run).read() if record["event"] == "start")
-    assert first < 5 < second, "a requeued job waits for cred_expire in any case"
-
-
 def test_before_its_time_is_up_it_is_told_to_stop_and_goes_on_in_the_next_start(
     cluster: Cluster, pretrain: Submit, tmp_path: Path
 ) -> None:
@@ -91,9 +75,11 @@ def test_before_its_time_is_up_it_is_told_to_stop_and_goes_on_in_the_next_start(
     cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=5")
     stopped = steps(run)[-1][1]
     assert newest_step(run) == stopped
-    until(lambda: steps(run)[-1][0] == 1, 40, "the second start")
-    assert steps(run)[-1][1] > stopped
-    assert [step for _, step in steps(run)] == list(range(1, steps(run)[-1][1] + 1))
+    assert "was told to stop" in log(cluster, job)
+    until(lambda: steps(run)[-1] >= (1, stopped + 5), 40, "the second start")
+    assert [step for _, step in steps(run)] == list(range(1, len(steps(run)) + 1)), "none is lost, none is done twice"
+    first, second = (record["waited"] for record in Starts(run).read() if record["event"] == "start")
+    assert first < 5 < second, "a requeued job waits for cred_expire in any case"
 
 
 def test_a_job_of_a_higher_partition_takes_the_nodes_and_gives_them_back(
@@ -175,10 +161,21 @@ def test_an_unfit_node_is_left_out_and_its_reason_is_on_record(
     assert "node1 is unfit: shared memory: /dev/shm has 8 MiB free; 2 tasks need 128 MiB" in said
     assert "2 tasks on node2" in said
     unfit = [record for record in Starts(tmp_path / "run").read() if record["event"] == "unfit"]
-    assert [record["node"] for record in unfit] == ["node1"]
+    assert [record["node"] for record in unfit] == ["node1"], said
     facts = cluster.facts(job)[0]
     assert facts["ExcNodeList"] == "node3,node1", "what was excluded before stays so"
     assert "node1: shared memory" in facts["Comment"]
+
+
+def test_a_node_that_does_not_answer_is_left_out(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cluster.environment, "PREFLIGHT_SECONDS", "10")
+    (tmp_path / "train-000000.tar").write_bytes(bytes(1024))
+    words = (f"out={tmp_path / 'run'}", f"shards={tmp_path}", "pretend.steps=3")
+    said = ended(cluster, submit(cluster, "pretrain", *words, options=TWO, python=pretending(tmp_path, hangs="node2")))
+    assert "node2 is unfit: preflight: no answer in" in said
+    assert "4 tasks on node1, node3" in said
 
 
 def test_what_all_nodes_lack_is_no_fault_of_theirs(cluster: Cluster, tmp_path: Path) -> None:

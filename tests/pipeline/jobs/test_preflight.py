@@ -163,6 +163,14 @@ def test_on_one_node_only_what_is_shared_can_be_the_job_s_own() -> None:
         tell_unfit(alone, faults(("shards",), (), ()), 95.0, 105.0)
 
 
+def test_a_node_that_hangs_is_unfit_and_one_that_cannot_start_python_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Allocation(job="1", number=1, restart=0, nodes=("a",), tasks=1, gpus=0)
+    with pytest.raises(JobError, match="no answer in 10 s; every node"):
+        tell_unfit(alone, {}, 95.0, 105.0)
+    monkeypatch.setenv("PREFLIGHT_SECONDS", "8")
+    assert tell_unfit(alone, {}, 95.0, 105.0) == {"a": "preflight: no answer in 10 s"}
+
+
 class Card:
     """A torch with GPUs that may be broken."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +89,22 @@ def test_a_command_that_is_not_there_or_refuses_is_one_sentence() -> None:
         slurm.ask("sbotch")
     with pytest.raises(JobError, match=r"ls /nowhere: .*No such file"):
         slurm.ask("ls", "/nowhere")
+
+
+def test_a_busy_slurmctld_is_asked_again_but_not_to_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in ("scontrol", "sbatch"):
+        (tmp_path / command).write_text(
+            f"#!/bin/sh\necho x >> {tmp_path}/{command}.asked\n"
+            f"[ $(wc -l < {tmp_path}/{command}.asked) -ge 3 ] && echo yes && exit 0\n"
+            f"echo '{command}: error: Unable to contact slurm controller (connect failure)' >&2; exit 1\n"
+        )
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(slurm, "PAUSE", 0.0)
+    assert slurm.ask("scontrol", "show", "job", "1") == "yes\n"
+    with pytest.raises(JobError, match="Unable to contact"):
+        slurm.ask("sbatch", "job.sh")
+
+
+def test_a_command_outlives_the_signal_that_ends_its_job(tmp_path: Path) -> None:
+    assert slurm.ask("sh", "-c", "kill -TERM $$; echo done") == "done\n"
