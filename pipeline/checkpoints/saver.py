@@ -9,10 +9,12 @@ next call of `check`, `save` or `finish`, in every process; the checkpoints befo
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,10 +44,7 @@ class Saver:
         self.job = Job()
         self.newest: Saved | None = None
         """The last checkpoint of this saver that is safe on the disk."""
-        self.stall = 0.0
-        """Seconds that training stood still for the last save, the wait for the one before included."""
-        self.seconds = 0.0
-        """Seconds from the beginning of the last finished save until it was safe on the disk."""
+        self._safe: queue.SimpleQueue[tuple[Saved, float, float]] = queue.SimpleQueue()
         self._facts: dict[str, Any] = {"config": config}
         self._staging = Staging()
         self._thread: threading.Thread | None = None
@@ -66,9 +65,12 @@ class Saver:
         buffer = self._staging.copy(shared.pieces)
         random = generators.states()
 
+        stall = time.perf_counter() - started
+
         def write() -> None:
             self.newest = self._write(shared, buffer, random, position)
-            self.seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self._safe.put((self.newest, seconds if wait else stall, seconds))
 
         def write_behind() -> None:
             try:
@@ -81,7 +83,16 @@ class Saver:
         else:
             self._thread = threading.Thread(target=write_behind, name="checkpoint", daemon=True)
             self._thread.start()
-        self.stall = time.perf_counter() - started
+
+    def safe(self) -> Iterator[tuple[Saved, float, float]]:
+        """The checkpoints that have become safe on the disk since the last call.
+
+        With the seconds that training stood still for each, the wait for the one before included, and the seconds until
+        it was safe.
+        """
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._safe.get_nowait()
 
     @property
     def is_saving(self) -> bool:

@@ -104,7 +104,7 @@ def restore(saved: Saved, state: State) -> None:
     where names or shapes differ, or a file would run code.
     """
     _read(saved.path, state, reader_of(saved.path), alone=not _is_job())
-    if saved.format == FIRST_FORMAT:
+    if not saved.processes:
         return
     rank, world = (dist.get_rank(), dist.get_world_size()) if _is_job() else (0, 1)
     if world == saved.processes:
@@ -113,7 +113,7 @@ def restore(saved: Saved, state: State) -> None:
         generators.seed_from(saved.root, rank)
 
 
-def read_into(path: Path, state: Mapping[str, Tensor], prefix: str = "") -> None:
+def read_into(path: Path, state: Mapping[str, Any], prefix: str = "") -> None:
     """Fill tensors, sharded or whole, with those of the objective whose names begin with `prefix`, in place.
 
     `state` has them without the prefix, as `get_model_state_dict(backbone)` gives them for prefix "backbone.". Each

@@ -23,8 +23,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from data_shards.loader import Loader
 from data_shards.progress import Progress as ProgressLine
 from pipeline import distributed
-from pipeline.checkpoints.store import latest, read_tensors
-from pipeline.checkpoints.tensors import root_hash
+from pipeline.checkpoints.store import content, latest
 from pipeline.objectives.objective import Objective
 from pipeline.runs import Run
 from pipeline.training.module import ObjectiveModule
@@ -92,7 +91,7 @@ def fit(
         done, total = module.step * trainer.batch, steps * trainer.batch
         with ProgressLine(total, unit="images", label=label, quiet=not run.writes, start=done) as line:
             recording = Recording(run, loader, track, line)
-            saving = Saving(run, loader, every, trainer.keep)
+            saving = Saving(run, loader, every, trainer.retention)
             try:
                 engine = _engine(trainer, steps - module.step, [*callbacks, recording, saving])
                 engine.fit(module, prefetched(loader, engine.strategy.root_device))
@@ -101,11 +100,10 @@ def fit(
             finally:
                 loader.close()
                 track.finish()
-        saved, _ = latest(run.path)
+        saved = saving.newest
     assert saved is not None
     assert saved.step == steps
-    content = root_hash(read_tensors(saved.path, "")) if run.writes else ""
-    return Fitted(saved.path, content, saved.step)
+    return Fitted(saved.path, content(saved.path) if run.writes else "", saved.step)
 
 
 def _engine(trainer: TrainerConfig, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -1,7 +1,7 @@
 """Saves a checkpoint every so many steps and after the last; never of a training that has come to no number.
 
-One that is due while the loss is no number waits for the next step at which it is one. Files are written while
-training goes on (checkpoints/saver.py). What goes wrong there stops training at the next step.
+One that is due while the loss is no number waits for the next step at which it is one. Files are written while training
+goes on (checkpoints/saver.py); what goes wrong there stops training after the step that it is at.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 
 from data_shards.loader import Loader
 from pipeline.checkpoints.state import training_state
-from pipeline.checkpoints.store import Position, Retention, Saver
+from pipeline.checkpoints.store import Position, Retention, Saved, Saver
 from pipeline.errors import RunError
 from pipeline.runs import CONFIG, METRICS, Run
 from pipeline.training.module import ObjectiveModule
@@ -27,13 +27,14 @@ class Saving(pl.Callback):
     those it took in all (`checkpoint_seconds`).
     """
 
-    def __init__(self, run: Run, loader: Loader, every: int, keep: int | Retention) -> None:
+    def __init__(self, run: Run, loader: Loader, every: int, retention: Retention) -> None:
         self.run, self.loader, self.every = run, loader, every
-        self.retention = Retention(last=keep) if isinstance(keep, int) else keep
-        self.figures: dict[str, float] = {}
-        self._due = False
+        self.retention = retention
+        self.due = False
+        self.newest: Saved | None = None
+        """The last checkpoint that is safe on the disk."""
+        self._figures: dict[str, float] = {}
         self._read = 0
-        self._told = -1
         self._saver: Saver | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,40 +46,38 @@ class Saving(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ObjectiveModule)
-        module = pl_module
         assert self._saver is not None
-        assert module.loss is not None
+        module = pl_module
         self._saver.check()
-        if not self._saver.is_saving:
-            self._record()
-        self._due |= module.step % self.every == 0 or module.step == module.steps
-        if self._due and is_sound(module.objective, module.loss):
-            self._due = False
+        self._record()
+        self.due |= module.step % self.every == 0 or module.step == module.steps
+        assert module.loss is not None
+        if self.due and is_sound(module.objective, module.loss):
             self.save(module)
 
     def save(self, module: ObjectiveModule) -> None:
-        """A checkpoint of the step just done, in the background; of the last step, here and now."""
+        """A checkpoint of the step just done: in the background, but of the last step here and now. A collective."""
         assert self._saver is not None
+        self.due = False
         # Lightning has fetched a batch ahead: what was trained on, the module knows.
         stream = self.loader.state_dict() | {"consumed": module.consumed, "number": module.step}
         position = Position(step=module.step, consumed=module.consumed, stream=stream, figures=self._measured())
         last = module.step == module.steps
         self._saver.save(training_state(module.objective, module.optimizer()), position, wait=last)
-        if last:
-            self._record()
+        self._record()
 
     def finish(self) -> None:
         """Wait until the checkpoint at work is safe. Raises `RunError` where the disk does not take it."""
         if self._saver is not None:
             self._saver.finish()
+            self._record()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """What was saved before training stopped is good: it is let finish."""
+        """What was copied before training stopped is good: it is let finish."""
         try:
             self.finish()
         except RunError as error:
-            if error is not exception:
-                print(error)
+            print(error)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._saver is not None:
@@ -86,13 +85,11 @@ class Saving(pl.Callback):
             saver.close()
 
     def _record(self) -> None:
-        """Into metrics.jsonl, what the last checkpoint cost; once."""
+        """Into metrics.jsonl, what the checkpoints cost that have become safe."""
         assert self._saver is not None
-        newest = self._saver.newest
-        if newest is not None and newest.step > self._told:
-            self._told = newest.step
-            cost = {"checkpoint_stall": self._saver.stall, "checkpoint_seconds": self._saver.seconds}
-            self.run.record(step=newest.step, **{name: round(value, 4) for name, value in cost.items()})
+        for saved, stall, seconds in self._saver.safe():
+            self.newest = saved
+            self.run.record(step=saved.step, checkpoint_stall=round(stall, 4), checkpoint_seconds=round(seconds, 4))
 
     def _measured(self) -> dict[str, float]:
         """The newest value of each figure in metrics.jsonl; only what was added since the last save is read."""
@@ -101,7 +98,7 @@ class Saving(pl.Callback):
             with path.open("rb") as file:
                 file.seek(self._read)
                 for line in file:
-                    record = json.loads(line)
                     self._read += len(line)
-                    self.figures |= {k: v for k, v in record.items() if isinstance(v, int | float) and k != "step"}
-        return dict(self.figures)
+                    numbers = {k: v for k, v in json.loads(line).items() if isinstance(v, int | float)}
+                    self._figures |= {k: v for k, v in numbers.items() if k != "step"}
+        return dict(self._figures)
