@@ -1,6 +1,7 @@
 """`python -m pipeline STAGE CONFIG.yaml [key=value ...]`: the one way to run anything.
 
-Exit status: 0 done, 2 a mistake of the user's (one clear sentence, no traceback), 130 stopped by Ctrl-C.
+Exit status: 0 done, 2 a mistake of the user's (one clear sentence, no traceback), 75 told to stop and all is saved (by
+SIGUSR2 or SIGTERM; `preemption.py`), 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_shards.errors import UserError
+from pipeline import preemption
+from pipeline.distributed import PREEMPTED, is_first
+from pipeline.preemption import Preempted
 from pipeline.stages import STAGES
 
 _REHEARSE = """usage: python -m pipeline rehearse [CONFIG.yaml] [key=value ...]
@@ -26,6 +30,8 @@ settings, beside those of pretrain:
   rate     (float)                images per second that the trainer takes, over all processes; without it, all it can
   json     (text)                 a file for the figures"""
 USAGE = "python -m pipeline STAGE [CONFIG.yaml] [key=value ...]"
+_DEFERRED = {"pretrain": True, "finetune": True, "chain": False}
+"""What heeds signals that tell it to stop, and whether that waits for a step's end from the start on."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,6 +41,10 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Preempted as reason:
+        if is_first() and str(reason):
+            print(f"preempted: {reason}; the same command goes on from there", file=sys.stderr, flush=True)
+        return PREEMPTED
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -211,4 +221,6 @@ _COMMANDS = {
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in _DEFERRED:
+        preemption.heed(deferred=_DEFERRED[sys.argv[1]])
     sys.exit(main(sys.argv[1:]))

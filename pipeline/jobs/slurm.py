@@ -138,6 +138,19 @@ def waited(job: str) -> float | None:
     return None
 
 
+def here() -> str | None:
+    """The job that this process is part of, as `scontrol` calls it; None outside of one."""
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def ends(job: str) -> float | None:
+    """When the job's time is up, in seconds since 1970; None where it has no limit or nothing answers."""
+    with contextlib.suppress(JobError, ValueError, LookupError):
+        told = parsed(ask("scontrol", "-o", "show", "job", job, seconds=10, tries=1))[0]["EndTime"]
+        return datetime.fromisoformat(told).timestamp()
+    return None
+
+
 @dataclass(frozen=True)
 class Failure:
     """The tasks that ended badly first, as `srun` reported it."""

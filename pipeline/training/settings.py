@@ -64,8 +64,11 @@ class TrainerConfig:
     """Seconds without a finished sample after which the threads of the loader are taken to be stuck."""
     on_stall: Literal["stop", "wait"] = _may_change("stop")
     """What is done then, once the samples that they hold are named: stop the run, or go on waiting."""
-    checkpoint_every: str | int = _may_change("5%")
-    """How often a checkpoint is saved: "500 steps", "1 epochs", "5%" of training."""
+    checkpoint_every: str | int = _may_change("auto")
+    """How often a checkpoint is saved: "500 steps", "1 epochs", "5%" of training, or auto: by what one costs and how
+    often nodes fail, after a minute first and every half hour at least."""
+    hours_between_failures: float = _may_change(1000.0)
+    """Hours between failures of a node, on average, that auto expects; those that the run meets count as well."""
     keep: int = _may_change(2)
     """Newest checkpoints kept per run; older ones are removed."""
     keep_every: int = _may_change(0)
@@ -93,7 +96,11 @@ class TrainerConfig:
             raise ValueError("keep must be at least 1, keep_every and keep_best at least 0")
         if self.stall_seconds <= 0:
             raise ValueError("stall_seconds must be above 0")
+        if self.hours_between_failures <= 0:
+            raise ValueError("hours_between_failures must be above 0")
         for name in ("duration", "checkpoint_every", "watch_every"):
+            if name == "checkpoint_every" and self.checkpoint_every == "auto":
+                continue
             try:
                 Duration.parse(getattr(self, name))
             except ValueError as error:
