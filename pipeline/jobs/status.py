@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline import goodput
 from pipeline.artifacts import FILE as ARTIFACT
 from pipeline.errors import JobError
+from pipeline.goodput import PARTS, Account, summed
 from pipeline.jobs import slurm
 from pipeline.jobs.starts import Record, Starts, newest_step
 from pipeline.report.read import KnownRun, number, read
@@ -66,6 +68,8 @@ class Progress:
     """Step of the newest checkpoint."""
     saved_ago: float | None = None
     requeues: int = 0
+    starts: tuple[Account, ...] = ()
+    """What the time of each start went into."""
 
     @property
     def failed(self) -> bool:
@@ -90,7 +94,8 @@ def tell(directory: Path, runs: Sequence[Progress]) -> str:
     rows += [_row(run) for run in runs]
     shown = [i for i in range(8) if i < 2 or any(row[i] for row in rows[1:])]
     widths = {i: max(len(row[i]) for row in rows) for i in shown}
-    return "\n".join([str(directory), *("  ".join(row[i].ljust(widths[i]) for i in shown).rstrip() for row in rows)])
+    lines = ("  ".join(row[i].ljust(widths[i]) for i in shown).rstrip() for row in rows)
+    return "\n".join([str(directory), *lines, *(_spent(run) for run in runs if run.starts)])
 
 
 def submitted(chain: Path) -> Mapping[str, str]:
@@ -122,7 +127,14 @@ def _progress(path: Path, submitted: str, asked: _Asked, now: float) -> Progress
     run, records = read(path), Starts(path).read()
     started = next((str(record.get("job")) for record in reversed(records) if record.get("job")), "")
     job = max(submitted, started, key=_order)  # the newer one: SLURM counts its jobs
-    known = Progress(name=run.name, path=path, state="unfinished", job=job, requeues=_requeues(records))
+    known = Progress(
+        name=run.name,
+        path=path,
+        state="unfinished",
+        job=job,
+        requeues=_requeues(records),
+        starts=tuple(goodput.read(path)),
+    )
     known = _trained(known, run, now)
     if run.state == "finished":
         return replace(known, state="done", remark=f"in {duration(run.seconds)}", left=None, step=known.steps)
@@ -228,6 +240,15 @@ def _row(run: Progress) -> tuple[str, ...]:
         str(run.requeues) if run.requeues else "",
         run.remark,
     )
+
+
+def _spent(run: Progress) -> str:
+    """Where the time of its starts went, in a line."""
+    seconds, total = summed(run.starts), sum(account.total for account in run.starts)
+    parts = [f"{PARTS[part]} {duration(value)}" for part, value in seconds.items() if value >= 0.05]
+    starts = "1 start" if len(run.starts) == 1 else f"{len(run.starts)} starts"
+    share = f"{100 * seconds['compute'] / total:.0f} % of {duration(total)} was training" if total else "no time"
+    return f"{run.name}: {share}, in {starts}: {', '.join(parts)}"
 
 
 def _below(directory: Path) -> list[Path]:

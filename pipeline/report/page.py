@@ -12,6 +12,7 @@ from pipeline.report.lineage import lineage
 from pipeline.report.pictures import pictures
 from pipeline.report.read import KnownRun, number
 from pipeline.report.results import results
+from pipeline.report.spent import spent
 from pipeline.report.wording import count, counted, duration, listed, moment
 from pipeline.runs import CHAIN
 
@@ -43,6 +44,7 @@ def _sections(runs: Sequence[KnownRun], title: str) -> list[Html | None]:
         _header(runs, title),
         _section("Results", results(runs)),
         _section("Curves", curves(runs)),
+        _section("Where the time went", spent(runs)),
         _section("What the network saw and made of it", seen or None),
         _section("Accuracy by class", by_class(runs)),
         _section("Chain" if len(runs) > 1 else "Run", lineage(runs)),

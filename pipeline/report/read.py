@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_shards.ledger import entries, ledgers_in
+from pipeline import goodput
 from pipeline.artifacts import FILE, Artifact
 from pipeline.config import dump, parse
 from pipeline.errors import UserError
+from pipeline.goodput import Account
 from pipeline.runs import CONFIG, METRICS, read_records
 
 SCORES = "scores.json"
@@ -66,6 +68,8 @@ class KnownRun:
     config_text: str = ""
     records: tuple[Mapping[str, float], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
+    starts: tuple[Account, ...] = ()
+    """What the time of each start of a training went into."""
     bad: Mapping[str, int] = field(default_factory=dict)
     """How often a sample could not be used, by reason."""
     bad_samples: int = 0
@@ -107,6 +111,7 @@ def read(path: Path) -> KnownRun:
         config_text=text,
         records=_records(path),
         scores=mapping(_json(path / SCORES)),
+        starts=tuple(goodput.read(path)),
         bad=reasons,
         bad_samples=samples,
         when=_last_change(path / FILE) or _last_change(path / METRICS) or _last_change(path / CONFIG),
