@@ -47,8 +47,11 @@ def test_a_start_that_lost_all_it_did_and_one_that_did_nothing(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "line",
-    ["", "{", "[1]", "null", '{"start": 1}', '{"start": "x", "begin": 0, "step": 1}']
-    + ['{"start": 2, "begin": 0, "step": 1, "elapsed": -1}', '{"start": 2, "begin": 0, "step": 1, "elapsed": NaN}'],
+    [
+        *("", "{", "[1]", "null", '{"start": 1}', '{"start": "x", "begin": 0, "step": 1}'),
+        '{"start": 2, "begin": 0, "step": 1, "elapsed": -1}',
+        '{"start": 2, "begin": 0, "step": 1, "elapsed": NaN}',
+    ],
 )
 def test_what_is_no_account_is_left_out(tmp_path: Path, line: str) -> None:
     append(tmp_path, account(1, 0, 1))
