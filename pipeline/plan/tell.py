@@ -43,8 +43,8 @@ def _lines(plan: Plan, data: str) -> Iterator[tuple[str, str]]:
     parts = (("weights", state.parameters), ("gradients", state.gradients), ("optimizer", state.optimizer))
     yield "a process", ", ".join(f"{name} {_gib(size)}" for name, size in (*parts, ("buffers", state.buffers)))
     if plan.peak is not None:
-        kept, total = plan.peak.kept, plan.peak.total
-        yield "a step", f"keeps {_gib(kept)} for the backward pass; at most {_gib(total)} with all the rest"
+        kept, most = plan.peak.kept, plan.peak.total
+        yield "a step", f"keeps {_gib(kept)} for the backward pass; at most {_gib(most)} with all the rest"
     else:
         yield "a step", "not taken"
     yield "checkpoint", _checkpoint(plan)
