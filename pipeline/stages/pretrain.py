@@ -23,7 +23,7 @@ from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.optimizers import SGD, AnyOptimizer
-from pipeline.training.schedules import Schedule
+from pipeline.training.schedules import Schedule, WarmupCosine
 from pipeline.training.settings import TrainerConfig
 from pipeline.training.watch import Watch
 from pipeline.views import Evaluation, MultiCrop, PretrainViews
@@ -69,7 +69,7 @@ class Config:
     """What is learnt."""
     optimizer: AnyOptimizer = field(default_factory=SGD.Config)
     """How weights are changed."""
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: Schedule = field(default_factory=WarmupCosine)
     """How the learning rate changes."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """How training runs."""

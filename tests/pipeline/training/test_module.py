@@ -14,7 +14,7 @@ from data_shards.batch import Batch, Draw
 from pipeline.objectives.objective import Objective, Outcome, Progress
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.optimizers import SGD
-from pipeline.training.schedules import Schedule
+from pipeline.training.schedules import WarmupCosine
 from pipeline.training.settings import TrainerConfig
 from pipeline.views import Crops, MultiCrop, Views
 from tests.commands import Done, run
@@ -47,7 +47,7 @@ def test_an_objective_sees_coloured_crops(photometric: str) -> None:
         views.write(image, Draw(0, 0, row), arrays, row)
         whole.write(image, Draw(0, 0, row), expected, row)
     objective = Seen(small_backbone())
-    module = ObjectiveModule(objective, SGD.Config(), Schedule(), TrainerConfig(batch=9), steps=1, samples=9)
+    module = ObjectiveModule(objective, SGD.Config(), WarmupCosine(), TrainerConfig(batch=9), steps=1, samples=9)
     module.training_step(Batch(arrays, np.arange(9), np.zeros(9, np.int64), 0, 9, 0.0), 0)
     assert objective.views.colours is None
     for crops, array in zip(objective.views.crops, expected, strict=True):

@@ -16,8 +16,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import distribute_tensor
 from torch.optim import Optimizer
 
-from pipeline.training.larc import LARC, global_norms
-from pipeline.training.optimizers import SGD, AdamW, scale_rate
+from pipeline.training.larc import LARC
+from pipeline.training.norms import global_norms
+from pipeline.training.optimizers import SGD, AdamW
 from tests.distributed import on_processes
 
 
@@ -61,7 +62,7 @@ def set_gradients(module: nn.Module, step: int, leave_out: str = "") -> None:
     """Gradients that depend on the step and the parameter's name only, the whole of them on every process."""
     for number, (name, p) in enumerate(module.named_parameters()):
         draw = torch.Generator().manual_seed(100 * step + number)
-        p.grad = torch.randn(p.shape, generator=draw)
+        p.grad = torch.randn(p.shape, generator=draw).to(p)
         if name == "1.weight" and step == 1:
             p.grad.zero_()
         if name == leave_out:
@@ -97,7 +98,7 @@ def test_larc_equals_apex(config: SGD.Config) -> None:
 
 
 def test_sgd_without_larc_is_torchs_sgd() -> None:
-    ours, theirs = network(), network()
+    ours, theirs = network().double(), network().double()
     optimizer = SGD.Config(rate=0.1, weight_decay=0.1, larc=None).build(ours, batch=256)
     reference = torch.optim.SGD(theirs.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
     for step in range(3):
@@ -106,7 +107,7 @@ def test_sgd_without_larc_is_torchs_sgd() -> None:
         optimizer.step()
         reference.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-16)
 
 
 def steps_sharded(rank: int, world: int, config: SGD.Config) -> tuple[list[Tensor], int]:
@@ -168,7 +169,7 @@ def test_momentum_exists_for_a_parameter_whose_gradient_was_held_back_and_change
 
 
 def test_rates_scale_with_the_batch_and_groups_keep_the_full_rate() -> None:
-    assert scale_rate(0.3, 8192) == pytest.approx(9.6)
+    assert SGD.Config(rate=0.3).peak(8192) == pytest.approx(9.6)
     for config in (SGD.Config(rate=0.3), AdamW.Config(rate=0.3)):
         for group in config.build(network(), batch=512).param_groups:
             assert group["lr"] == group["base_lr"] == pytest.approx(0.6)
