@@ -121,8 +121,8 @@ class RegNet(Backbone):
             images = self.get_submodule(name)(images)
         return images
 
-    def blocks(self) -> list[nn.Module]:
-        return [block for name in self._sequence[1:] for block in self.get_submodule(name).children()]
+    def stages(self) -> list[nn.Module]:
+        return [self.get_submodule(name) for name in self._sequence[1:]]
 
     def laws(self) -> dict[str, Law]:
         """pycls' convolutions: He's normal law by fan-out, in which groups do not count (`pycls.core.net`)."""

@@ -34,7 +34,8 @@ def sinkhorn(
 ) -> list[Tensor]:
     """Codes (crops, batch, K), one for each set of prototypes, given scores of that shape.
 
-    `queued` are scores (crops, samples, K) of samples that take part but whose codes nobody wants, for each set too.
+    `queued` are scores (crops, samples, K) of samples that take part but whose codes nobody wants, for each set too;
+    they are many, and used up.
     """
     with torch.autocast(scores[0].device.type, enabled=False):
         parts = zip(scores, queued, strict=True) if queued else ((batch,) for batch in scores)
@@ -85,8 +86,11 @@ class _Plan:
         return torch.cat(self.peaks, dim=-1).amax(-1)
 
     def exponentiate(self, epsilon: float) -> None:
-        for part, peaks in zip(self.scores, self.peaks, strict=True):
-            self.parts.append((part - peaks.unsqueeze(-1)).mul_(1 / epsilon).exp_())
+        (batch, *queued), (peaks, *others) = self.scores, self.peaks
+        self.parts = [batch - peaks.unsqueeze(-1)]
+        self.parts += [part.sub_(their.unsqueeze(-1)) for part, their in zip(queued, others, strict=True)]
+        for part in self.parts:
+            part.mul_(1 / epsilon).exp_()
 
     def weigh(self, highest: Tensor, epsilon: float) -> None:
         self.weights = [torch.exp((peaks - highest.unsqueeze(-1)) / epsilon) for peaks in self.peaks]

@@ -26,6 +26,7 @@ from pipeline.training.loss_scaling import GOOD, SCALE, LossScaler
 from pipeline.training.norms import global_norms, local
 
 SKIPPED, IN_ROW = "skipped", "skipped_in_row"
+_CONTROL = (SCALE, GOOD, SKIPPED, IN_ROW)
 
 
 @dataclass
@@ -109,6 +110,13 @@ class Guarded(torch.optim.Optimizer, abc.ABC):
     def scale(self, loss: Tensor) -> Tensor:
         """The loss to call `backward` on: multiplied by the loss scale where there is one (fp16)."""
         return loss * self.param_groups[0][SCALE] if self.scaler else loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put a state back; the loss scale and the counters stay on their device, wherever the given ones are."""
+        kept = {name: self.param_groups[0][name] for name in _CONTROL}
+        super().load_state_dict(state_dict)
+        for name, tensor in kept.items():
+            self.param_groups[0][name] = tensor.copy_(self.param_groups[0][name])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

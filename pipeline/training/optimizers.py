@@ -224,7 +224,7 @@ class AdamW(Guarded):
 
     def update(self, due: Due, found: Tensor) -> None:
         steps = due.held("step")
-        torch._foreach_add_(steps, 1 - found)
+        torch._foreach_add_(steps, [1 - found] * len(steps))
         torch._fused_adamw_(
             due.values,
             due.gradients,

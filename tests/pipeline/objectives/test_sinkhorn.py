@@ -28,11 +28,11 @@ def test_codes_of_crops_and_sets_equal_the_papers_one_by_one(
 
 
 def test_queued_samples_take_part_and_get_no_codes() -> None:
-    batch, queued = cosines(2, 6, 10).double(), cosines(2, 15, 10, seed=1).double()
-    (codes,) = sinkhorn([batch], 0.05, 3, queued=[queued])
+    batch, past = cosines(2, 6, 10).double(), cosines(2, 15, 10, seed=1).double()
+    (codes,) = sinkhorn([batch], 0.05, 3, queued=[past.clone()])
     assert codes.shape == batch.shape
     for crop in range(2):
-        whole = codes_of(torch.cat([queued[crop], batch[crop]]), 0.05, 3)
+        whole = codes_of(torch.cat([past[crop], batch[crop]]), 0.05, 3)
         torch.testing.assert_close(codes[crop], whole[-6:])
     assert (codes - sinkhorn([batch], 0.05, 3)[0]).abs().max() > 0.01
 
@@ -122,10 +122,10 @@ def test_autocast_leaves_codes_in_fp32() -> None:
     torch.testing.assert_close(codes[0].double(), codes_of(scores[0], 0.05, 3), rtol=1e-5, atol=1e-6)
 
 
-def test_the_scores_are_left_as_they_were() -> None:
+def test_the_scores_of_the_batch_are_left_as_they_were() -> None:
     scores = cosines(2, 16, 12)
     before = scores.clone()
-    sinkhorn([scores], 0.05, 3, queued=[scores])
+    sinkhorn([scores], 0.05, 3, queued=[scores.clone()])
     assert torch.equal(scores, before)
 
 
@@ -144,7 +144,7 @@ def test_codes_of_several_processes_are_those_of_one_over_the_global_batch(cuts:
 
 def collectives(rank: int, world: int, sets: list[Tensor], iterations: int) -> list[str]:
     with Collectives() as counted:
-        sinkhorn(sets, 0.05, iterations, queued=sets)
+        sinkhorn(sets, 0.05, iterations, queued=[scores.clone() for scores in sets])
     return counted.names
 
 
