@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch.distributed.device_mesh import init_device_mesh
-from torch.optim import Optimizer
 
-from pipeline.models.batchnorm import convert
 from pipeline.objectives.objective import Objective
 from pipeline.plan.pretended import pretended_job, without_memory
+from pipeline.training.assembly import prepare
+from pipeline.training.guarded import Guarded
 from pipeline.training.optimizers import AnyOptimizer
-from pipeline.training.recompute import recompute
 from pipeline.training.schedules import Schedule
 from pipeline.training.settings import TrainerConfig
-from pipeline.training.sharding import shard
 from pipeline.views.views import normalise
 
 
@@ -33,6 +30,8 @@ class Training:
     trainer: TrainerConfig
     samples: int | None = None
     """Of one epoch; None where that is not known."""
+    doubts: tuple[str, ...] = ()
+    """What the recipe itself finds doubtful."""
 
     def meta(self) -> Objective:
         """The objective on the meta device, whole."""
@@ -41,20 +40,15 @@ class Training:
 
 
 @contextmanager
-def assembled(training: Training, rank: int = 0) -> Iterator[tuple[Objective, Optimizer]]:
-    """The objective and optimizer of process `rank`, assembled in the order in which `fit` does it."""
-    trainer = training.trainer
+def assembled(training: Training, rank: int = 0) -> Iterator[tuple[Objective, Guarded]]:
+    """The objective and optimizer of process `rank`, prepared as training prepares them, but not compiled."""
+    trainer = replace(training.trainer, compile=False)
     with pretended_job(trainer.processes, rank):
         objective = training.meta()
-        if trainer.sync_batchnorm and trainer.processes > 1:
-            convert(objective)
-        recompute(objective.backbone, trainer.recompute)
-        if trainer.precision == "fp64":
-            objective.double()
-        if trainer.processes > 1:
-            shard(objective, init_device_mesh("cpu", (trainer.processes,)))
+        prepare(objective, trainer, "cpu")
         # The constants of the input are kept for later calls, which must not find them without memory.
         normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), objective.backbone.mean, objective.backbone.std)
         with without_memory():
             objective.to_empty(device="cpu")
-            yield objective, training.optimizer.build(objective, batch=trainer.batch)
+            scaler = trainer.loss_scale if trainer.precision == "fp16" else None
+            yield objective, training.optimizer.build(objective, batch=trainer.batch, scaler=scaler)

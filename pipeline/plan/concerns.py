@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.plan.assembled import Training
 from pipeline.plan.planned import Plan
+from pipeline.training.settings import TrainerConfig
 
 GIB = 2**30
 _FEW = 16  # images below which BatchNorm errs more and more (Wu and He 2018, figure 1)
@@ -24,7 +25,7 @@ def _concerns(plan: Plan, training: Training, memory: float | None) -> Iterator[
             f"{what} {plan.needed / GIB:.1f} GiB, which a device of {memory:g} GiB has not: "
             "more processes, a smaller batch, or trainer.recompute"
         )
-    if plan.unevenness > _UNEVEN and plan.processes > 1:
+    if plan.unevenness > _UNEVEN:
         yield (
             f"the first process holds {plan.unevenness:.0%} more than an equal share of the state: "
             f"whole rows are dealt, and few tensors have a multiple of {plan.processes}"
@@ -32,5 +33,13 @@ def _concerns(plan: Plan, training: Training, memory: float | None) -> Iterator[
     steps, warmup = plan.length.steps, plan.length.warmup
     if steps is not None and warmup is not None and warmup >= steps:
         yield f"the warm-up of {warmup:,} steps is as long as the training, so the rate never becomes whole"
-    if not training.trainer.sync_batchnorm and plan.share < _FEW and plan.processes > 1:
-        yield f"BatchNorm sees {plan.share} images at a time; trainer.sync_batchnorm=true lets it see {plan.batch:,}"
+    seen = _seen_by_batchnorm(training.trainer)
+    if seen < _FEW:
+        yield f"BatchNorm sees {seen} images at a time; trainer.sync_batchnorm and trainer.pieces decide how many"
+    yield from training.doubts
+
+
+def _seen_by_batchnorm(trainer: TrainerConfig) -> int:
+    group = trainer.batchnorm_group
+    processes = 1 if group is None else group or trainer.processes
+    return processes * trainer.share // trainer.pieces

@@ -8,7 +8,7 @@ from pipeline.models.complexity import count_parameters
 from pipeline.plan.assembled import Training, assembled
 from pipeline.plan.length import Length, length
 from pipeline.plan.peak import Peak, peak
-from pipeline.plan.state import State, state, whole_state
+from pipeline.plan.state import State, state
 from pipeline.plan.work import Work, work
 
 
@@ -18,6 +18,8 @@ class Plan:
 
     nodes: int
     devices: int
+    layout: str
+    """fsdp, hsdp, ddp or none: among whom the state is shared out."""
     batch: int
     crops: tuple[tuple[int, int], ...]
     """(views, side in pixels)."""
@@ -48,8 +50,9 @@ class Plan:
 
     @property
     def unevenness(self) -> float:
-        """How much more of the sharded state this process holds than an equal share, 0 for none."""
-        return self.process.sharded * self.processes / self.whole.sharded - 1
+        """How much more of the state this process holds than an equal share, 0 for none."""
+        holders = {"fsdp": self.processes, "hsdp": self.devices}.get(self.layout, 1)
+        return self.process.shared * holders / self.whole.shared - 1
 
     @property
     def needed(self) -> int:
@@ -61,19 +64,19 @@ def plan(training: Training, *, with_peak: bool = True) -> Plan:
     """Plan a training. Without the peak it takes seconds for any size; with it up to a minute or two."""
     trainer, whole = training.trainer, training.meta()
     with assembled(training) as (objective, optimizer):
-        process = state(objective, optimizer)
-        everything = whole_state(objective, optimizer)
+        process, everything = state(objective, optimizer), state(objective, optimizer, whole=True)
         rate = max(group["base_lr"] for group in optimizer.param_groups)
         found = peak(objective, optimizer, training) if with_peak else None
     return Plan(
         nodes=trainer.nodes,
         devices=trainer.devices,
+        layout=trainer.layout,
         batch=trainer.batch,
         crops=training.crops,
         parameters=count_parameters(whole),
         backbone=count_parameters(whole.backbone),
         length=length(training, rate),
-        work=work(whole, training.crops),
+        work=work(whole, training),
         process=process,
         whole=everything,
         peak=found,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -31,40 +30,20 @@ class State:
         return self.total - self.gradients
 
     @property
-    def sharded(self) -> int:
+    def shared(self) -> int:
         """What is shared out among processes; buffers are everyone's."""
         return self.total - self.buffers
 
 
-def state(objective: nn.Module, optimizer: Optimizer) -> State:
-    """What this process holds of it after a step. Takes the step of the optimizer, with gradients of zero."""
-    parameters = fill_optimizer(objective, optimizer)
+def state(objective: nn.Module, optimizer: Optimizer, *, whole: bool = False) -> State:
+    """What this process holds, or with `whole` all processes together, each tensor once. Nothing is gathered."""
+    learning = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     return State(
-        parameters=_bytes(parameters),
-        gradients=_bytes(p.grad for p in parameters),
-        optimizer=_bytes(remembered(optimizer)),
-        buffers=_bytes(objective.buffers()),
+        parameters=_bytes(objective.parameters(), whole),
+        gradients=_bytes(learning, whole),
+        optimizer=_bytes(remembered(optimizer), whole),
+        buffers=_bytes(objective.buffers(), whole),
     )
-
-
-def whole_state(objective: nn.Module, optimizer: Optimizer) -> State:
-    """The same over all processes, each tensor once: call it after `state`."""
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    return State(
-        parameters=_bytes(objective.parameters(), whole=True),
-        gradients=_bytes(parameters, whole=True),
-        optimizer=_bytes(remembered(optimizer), whole=True),
-        buffers=_bytes(objective.buffers(), whole=True),
-    )
-
-
-def fill_optimizer(objective: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
-    """Let the optimizer take a step, so that it has all it will remember; gives what can learn."""
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    return parameters
 
 
 def remembered(optimizer: Optimizer) -> Iterator[Tensor]:
@@ -73,10 +52,6 @@ def remembered(optimizer: Optimizer) -> Iterator[Tensor]:
         yield from (value for value in values.values() if isinstance(value, Tensor))
 
 
-def _bytes(tensors: Iterable[Tensor | None], whole: bool = False) -> int:
-    size = 0
-    for tensor in tensors:
-        if isinstance(tensor, DTensor) and not whole:
-            tensor = tensor.to_local()
-        size += 0 if tensor is None else tensor.numel() * tensor.element_size()
-    return size
+def _bytes(tensors: Iterable[Tensor], whole: bool) -> int:
+    held = (tensor.to_local() if isinstance(tensor, DTensor) and not whole else tensor for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)

@@ -10,6 +10,13 @@ from data_shards.inspect.text import amount
 from pipeline.plan.concerns import GIB
 from pipeline.plan.planned import Plan
 
+_LAYOUTS = {
+    "fsdp": "weights, gradients and optimizer shared out among all (fsdp)",
+    "hsdp": "weights, gradients and optimizer shared out within each node (hsdp)",
+    "ddp": "each with all weights, gradients and optimizer (ddp)",
+    "none": "with everything",
+}
+
 
 def tell(plan: Plan, data: str, concerns: Sequence[str]) -> str:
     """The plan, what is known of the data, and what looks wrong."""
@@ -35,7 +42,7 @@ def _lines(plan: Plan, data: str) -> Iterator[tuple[str, str]]:
     crops = " + ".join(f"{views}×{side}" for views, side in plan.crops)
     yield "model", f"{_millions(plan.parameters)} parameters, of which {_millions(plan.backbone)} in the backbone"
     nodes = f", {plan.nodes} nodes of {plan.devices}" if plan.nodes > 1 else ""
-    yield "processes", f"{plan.processes:,}{nodes}"
+    yield "processes", f"{plan.processes:,}{nodes}; {_LAYOUTS[plan.layout]}"
     yield "batch", f"{plan.batch:,} images, {plan.share:,} a process; {crops} pixels"
     yield from _length(plan)
     yield "data", data

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.models.complexity import count
+from torch import nn
+
+from pipeline.models.backbone import Backbone
+from pipeline.models.complexity import per_layer
 from pipeline.objectives.objective import Objective
+from pipeline.plan.assembled import Training
+from pipeline.training.placement import auto_groups
+from pipeline.training.settings import TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +21,7 @@ class Work:
     backbone: int
     heads: int
     recomputed: int = 0
-    """Of the forward pass, computed a second time in the backward pass."""
+    """Of the forward pass, done a second time in the backward pass."""
 
     @property
     def forward(self) -> int:
@@ -28,12 +33,29 @@ class Work:
         return 2.0 * (3 * self.forward + self.recomputed) * images
 
 
-def work(objective: Objective, crops: Sequence[tuple[int, int]]) -> Work:
+def work(objective: Objective, training: Training) -> Work:
     """The multiply-adds of a whole objective on the meta device. Each weight of a head is used once a crop."""
-    views = sum(number for number, _ in crops)
-    backbone = {id(parameter) for parameter in objective.backbone.parameters()}
-    heads = sum(p.numel() for p in objective.parameters() if id(p) not in backbone)
-    return Work(
-        backbone=sum(number * count(objective.backbone, side).macs for number, side in crops),
-        heads=views * heads,
-    )
+    body = set(objective.backbone.parameters())
+    heads = sum(parameter.numel() for parameter in objective.parameters() if parameter not in body)
+    again = recomputed_layers(objective.backbone, training.trainer)
+    backbone = recomputed = 0
+    for views, side in training.crops:
+        layers = per_layer(objective.backbone, side)
+        backbone += views * sum(macs for macs, _ in layers.values())
+        recomputed += views * sum(macs for layer, (macs, _) in layers.items() if layer in again)
+    return Work(backbone=backbone, heads=heads * sum(views for views, _ in training.crops), recomputed=recomputed)
+
+
+def recomputed_layers(backbone: Backbone, trainer: TrainerConfig) -> set[nn.Module]:
+    """The layers whose forward pass is done again in the backward pass."""
+    if trainer.pieces > 1:  # each piece is recomputed as a whole
+        return set(backbone.modules())
+    ends = auto_groups(backbone) if trainer.recompute == "auto" else trainer.recompute
+    if ends == "none":
+        return set()
+    blocks = [
+        block
+        for stage, numbers in zip(backbone.stages(), ends, strict=False)
+        for block in list(stage.children())[: max(numbers, default=0)]
+    ]
+    return {layer for block in blocks for layer in block.modules()}

@@ -81,6 +81,7 @@ def answer(settings: pretrain.Config, question: Question) -> tuple[str, dict[str
         schedule=settings.schedule,
         trainer=trainer,
         samples=samples,
+        doubts=_doubts(settings),
     )
     made = plan(training, with_peak=question.with_peak)
     found = concerns(made, training, question.memory)
@@ -108,6 +109,13 @@ def with_world(trainer: TrainerConfig, world: int) -> TrainerConfig:
         return replace(trainer, nodes=nodes, devices=world // nodes)
     except ValueError as error:
         raise UserError(f"world {world}", str(error), "choose another world") from None
+
+
+def _doubts(settings: pretrain.Config) -> tuple[str, ...]:
+    try:
+        return tuple(settings.objective.check(settings.trainer.batch))
+    except ValueError as error:
+        raise ConfigError([f"objective: {error}"]) from None
 
 
 def _data(settings: pretrain.Config, trainer: TrainerConfig, samples: int | None) -> tuple[int | None, str]:

@@ -8,7 +8,7 @@ from pipeline.plan.assembled import Training
 from pipeline.plan.concerns import concerns
 from pipeline.plan.peak import Peak
 from pipeline.plan.planned import Plan, plan
-from pipeline.training.schedules import Schedule
+from pipeline.training.schedules import WarmupCosine
 from tests.pipeline.plan.trainings import training
 
 
@@ -39,10 +39,16 @@ def test_rows_that_cannot_be_dealt_evenly() -> None:
 
 
 def test_a_warm_up_as_long_as_the_training() -> None:
-    (sentence,) = about(replace(training(), schedule=Schedule(warmup="100 steps")))
+    (sentence,) = about(replace(training(), schedule=WarmupCosine(warmup="100 steps")))
     assert sentence == "the warm-up of 100 steps is as long as the training, so the rate never becomes whole"
 
 
 def test_batchnorm_over_few_images() -> None:
-    (sentence,) = about(training(2, sync_batchnorm=False))
-    assert sentence == "BatchNorm sees 8 images at a time; trainer.sync_batchnorm=true lets it see 16"
+    for trainer in ({"sync_batchnorm": False}, {"sync_batchnorm": 1}, {"pieces": 2}):
+        (sentence,) = about(training(2, **trainer))
+        assert sentence.startswith("BatchNorm sees 8 images at a time; ")
+    assert about(training(4, batch=16, sync_batchnorm=4)) == []
+
+
+def test_doubts_of_the_recipe_are_among_them() -> None:
+    assert about(replace(training(), doubts=("few prototypes",))) == ["few prototypes"]

@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from pipeline.plan.length import length
-from pipeline.training.schedules import Schedule
+from pipeline.training.schedules import WarmupCosine
 from tests.pipeline.plan.trainings import training
 
 
 def test_epochs_become_steps_where_the_data_is_known() -> None:
-    plan = replace(training(duration="3 epochs", checkpoint_every="50%"), samples=1000, schedule=Schedule(warmup="10%"))
+    plan = replace(
+        training(duration="3 epochs", checkpoint_every="50%"), samples=1000, schedule=WarmupCosine(warmup="10%")
+    )
     found = length(plan, 0.6)
     assert (found.steps, found.samples, found.warmup, found.checkpoint_every) == (188, 188 * 16, 19, 94)
     assert found.epochs == pytest.approx(3.008)

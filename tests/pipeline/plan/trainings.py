@@ -8,7 +8,7 @@ from pipeline.models import RegNet
 from pipeline.objectives import SwAV
 from pipeline.plan.assembled import Training
 from pipeline.training.optimizers import SGD
-from pipeline.training.schedules import Schedule
+from pipeline.training.schedules import WarmupCosine
 from pipeline.training.settings import TrainerConfig
 
 
@@ -20,6 +20,6 @@ def training(world: int = 1, *, crops: tuple[tuple[int, int], ...] = ((2, 32), (
         build=lambda: objective.build(model.build()),
         crops=crops,
         optimizer=SGD.Config(rate=0.6),
-        schedule=Schedule(warmup="10 steps"),
+        schedule=WarmupCosine(warmup="10 steps"),
         trainer=TrainerConfig(**{"duration": "100 steps", "batch": 16, "devices": world, **trainer}),
     )
