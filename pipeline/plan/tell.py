@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,8 +22,9 @@ _LAYOUTS = {
 def tell(plan: Plan, data: str, concerns: Sequence[str]) -> str:
     """The plan, what is known of the data, and what looks wrong."""
     lines = [f"{name:<14}{text}" for name, text in _lines(plan, data)]
-    lines += [f"{'wrong' if n == 0 else '':<14}{sentence}" for n, sentence in enumerate(concerns)]
-    return "\n".join(lines if concerns else [*lines, f"{'wrong':<14}nothing that could be seen from here"])
+    for sentence in concerns or ["none that could be seen from here"]:
+        lines += textwrap.wrap(sentence, 120, initial_indent=f"{'concern':<14}", subsequent_indent=" " * 14)
+    return "\n".join(lines)
 
 
 def to_mapping(plan: Plan, data: str, concerns: Sequence[str]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def test_the_recipe_is_as_published(name: str) -> None:
     assert share <= found["process"]["parameters"] < 1.15 * share
 
 
+@pytest.mark.slow
 def test_a_step_of_rg32_fits_the_32_gib_it_was_trained_on() -> None:
     lines, found = plan.answer(plan.load(str(FOLDER / "rg32.yaml"), []), plan.Question(memory=32))
     assert 0 < found["peak"]["kept"] < found["peak"]["total"] < 32 * 2**30

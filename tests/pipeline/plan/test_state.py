@@ -51,6 +51,7 @@ def planned(plan: Training, rank: int = 0) -> tuple[State, State]:
         return state(objective, optimizer), state(objective, optimizer, whole=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_state_of_real_processes_is_an_equal_share_and_as_planned(world: int) -> None:
     for rank, found in enumerate(on_processes(measured, world)):

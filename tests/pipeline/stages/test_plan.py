@@ -26,7 +26,7 @@ def test_without_shards_it_plans_and_says_what_is_missing(recipes: Path, capsys:
     assert lines["batch"] == "32 images, 32 a process; 2×24 + 2×16 pixels"
     assert lines["data"].startswith("no shards to look at: ")
     assert "of disk" in lines["checkpoint"]
-    assert lines["wrong"] == "nothing that could be seen from here"
+    assert lines["concern"] == "none that could be seen from here"
     assert not (recipes / "runs").exists()
 
 
