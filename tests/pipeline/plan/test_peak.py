@@ -13,6 +13,7 @@ from pipeline.plan.assembled import Training, assembled
 from pipeline.plan.peak import black_views, peak
 from pipeline.plan.state import state
 from pipeline.training.assembly import materialise, prepare
+from pipeline.training.precision import autocast
 from tests.distributed import on_processes
 from tests.pipeline.plan.trainings import training
 
@@ -21,17 +22,18 @@ TOLERANCE = 0.01
 
 CASES: dict[str, dict[str, Any]] = {
     "one process": {},
+    "bf16": {"precision": "bf16"},
     "recomputed": {"recompute": ((1,), (1, 2))},
     "in pieces": {"pieces": 4},
     "fsdp": {"world": 2},
+    "fsdp, bf16": {"world": 2, "precision": "bf16"},
     "fsdp, recomputed": {"world": 2, "recompute": ((1,), (1,))},
     "ddp": {"world": 2, "sharding": "ddp"},
 }
 
 
 def asked(world: int = 1, **trainer: Any) -> Training:
-    # In fp32, because the casts of autocast on a CPU are kept in a cache, which is freed at another time.
-    return training(world, crops=((2, 96), (4, 64)), precision="fp32", **trainer)
+    return training(world, **{"crops": ((2, 96), (4, 64)), "precision": "fp32", **trainer})
 
 
 def allocated(rank: int, world: int, case: dict[str, Any]) -> int:
@@ -46,7 +48,9 @@ def allocated(rank: int, world: int, case: dict[str, Any]) -> int:
             parameter.grad = torch.zeros_like(parameter)
     views, progress = black_views(plan), Progress(steps=2)
     with profile(profile_memory=True) as record:
-        objective(views, progress).loss.backward()
+        with autocast(plan.trainer, torch.device("cpu")):
+            loss = objective(views, progress).loss
+        loss.backward()
         objective.adjust_gradients(progress)
         optimizer.step()
         objective.finish_step(progress)
