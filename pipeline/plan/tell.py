@@ -60,7 +60,8 @@ def _lines(plan: Plan, data: str) -> Iterator[tuple[str, str]]:
     work = plan.work
     again = f", of which {work.recomputed / work.forward:.0%} twice" if work.recomputed else ""
     total = "" if plan.length.samples is None else f"; {work.flops(plan.length.samples):.2g} FLOP in all"
-    yield "arithmetic", f"{work.forward / 1e9:,.4g} G multiply-adds an image, forward, all crops{again}{total}"
+    macs = f"{work.forward / 1e9:,.1f} G" if work.forward >= 1e9 else f"{work.forward / 1e6:,.1f} M"
+    yield "arithmetic", f"{macs} multiply-adds an image, forward, all crops{again}{total}"
 
 
 def _length(plan: Plan) -> Iterator[tuple[str, str]]:
