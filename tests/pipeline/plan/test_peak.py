@@ -17,8 +17,8 @@ from pipeline.training.precision import autocast
 from tests.distributed import on_processes
 from tests.pipeline.plan.trainings import training
 
-TOLERANCE = 0.01
-"""Share by which the prediction may differ from what the allocator gave out."""
+TOLERANCE = 0.02
+"""Share by which the prediction may differ: it does not see copies that a kernel makes within itself."""
 
 CASES: dict[str, dict[str, Any]] = {
     "one process": {},
