@@ -51,8 +51,12 @@ def _run(arguments: list[str]) -> int:
         return _write_schemas(Path(rest[0] if rest else "configs/schema"))
     if name == "rehearse":
         return _rehearse(rest)
+    if name == "plan":
+        from pipeline.stages import plan
+
+        return plan.command(rest)
     if name not in STAGES:
-        near = difflib.get_close_matches(name, [*STAGES, "rehearse", "schema"], 1)
+        near = difflib.get_close_matches(name, [*STAGES, "plan", "rehearse", "schema"], 1)
         meant = f"did you mean {near[0]}?" if near else f"stages are {', '.join(STAGES)}"
         raise UserError(name, "is no stage", meant, "python -m pipeline --help")
     if any(option in ("-h", "--help") for option in rest):
@@ -136,6 +140,7 @@ def _help() -> str:
     lines += [
         "",
         "also:",
+        f"  {'plan':<{width}}what a pretrain recipe will need, before it runs: memory, disk, steps, arithmetic",
         f"  {'rehearse':<{width}}the loader of a pretrain recipe alone: images/s, and what limits it",
         f"  {'schema':<{width}}JSON Schema of every recipe, for editors",
         "",
