@@ -22,6 +22,11 @@ def world_size() -> int:
     return int(os.environ["SLURM_NTASKS"] if under_srun() else os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_world_size() -> int | None:
+    """Number of processes on this machine where torchrun has started them; None where it has not."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if "RANK" in os.environ and "LOCAL_WORLD_SIZE" in os.environ else None
+
+
 def is_first() -> bool:
     """Whether this process writes what the job writes once."""
     return rank() == 0

@@ -36,8 +36,12 @@ class Backbone(nn.Module, abc.ABC):
         """The last feature map (images, width, h, w)."""
 
     @abc.abstractmethod
+    def stages(self) -> list[nn.Module]:
+        """The stages in forward order; each is a chain of its children, which are residual blocks."""
+
     def blocks(self) -> list[nn.Module]:
         """The residual blocks in forward order: the units of sharding and of recomputation."""
+        return [block for stage in self.stages() for block in stage.children()]
 
     def forward(self, images: Tensor) -> Tensor:
         """Features averaged over the map (images, width), in fp32 whatever autocast made of the map."""

@@ -9,6 +9,10 @@ over the global batch in value, gradient and running statistics:
 - on CUDA it is torch's native SyncBatchNorm, and with one process plain BatchNorm.
 
 Gradients of weight and bias stay per process, as torch's do: data parallelism averages them with all others.
+
+`group_of` makes the groups of a large job: SEER's larger models took statistics over 64 processes at a time. Under
+FSDP2 the layers of a block may be one unit of their own, `fully_shard([*layers], ...)`, so that they stay in fp32 where
+the rest of the block runs in bf16; with weights in bf16 they do not run.
 """
 
 from __future__ import annotations
@@ -54,6 +58,35 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 4):
             raise ValueError(f"SyncBatchNorm takes (N, C) or (N, C, H, W), not {tuple(input.shape)}")
+
+
+def check_groups(size: int, world: int) -> None:
+    """Raises ValueError unless `world` processes make whole groups of `size`; 0 stands for one group of all."""
+    if size < 0 or (size and world % size):
+        fit = [f"{n}" for n in range(1, world + 1) if world % n == 0]
+        raise ValueError(
+            f"BatchNorm cannot share statistics among groups of {size} of {world} processes; "
+            f"sizes that fit are {', '.join(fit)}, and 0 for all"
+        )
+
+
+def group_of(size: int) -> dist.ProcessGroup | None:
+    """This process's group of `size` processes of consecutive ranks, or of all for 0. Every process has to call it.
+
+    It is new even where it holds all: a communicator works off its operations in order, so BatchNorm's small ones
+    would wait behind the parameters that sharding gathers ahead. None without a process group. Raises ValueError
+    for a size that does not divide the number of processes.
+    """
+    world = _world(None)
+    check_groups(size, world)
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    size = size or world
+    first = dist.get_rank() // size * size
+    members = list(range(first, first + size))
+    group = dist.new_group(members, use_local_synchronization=True, group_desc="batchnorm")
+    assert isinstance(group, dist.ProcessGroup)
+    return group
 
 
 def convert(module: nn.Module, process_group: dist.ProcessGroup | None = None) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
+from pipeline.models.laws import Law, constant, normal, unit_rows
 from pipeline.models.precision import wide
 
 
@@ -56,9 +57,12 @@ class Prototypes(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw uniform directions, as after construction on the meta device."""
+        """Draw uniform directions."""
         nn.init.normal_(self.weight)
         self.normalise_()
+
+    def laws(self) -> dict[str, Law]:
+        return {"weight": unit_rows}
 
     @torch.no_grad()
     def normalise_(self) -> None:
@@ -83,3 +87,6 @@ class Classifier(nn.Linear):
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=0.01)
         nn.init.zeros_(self.bias)
+
+    def laws(self) -> dict[str, Law]:
+        return {"weight": normal(0.01), "bias": constant(0.0)}

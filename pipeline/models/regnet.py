@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pycls.models.regnet import adjust_ws_gs_comp, generate_regnet, get_stages_f
 from torch import Tensor, nn
 
 from pipeline.models.backbone import Backbone, Channels
+from pipeline.models.laws import Law, normal
 from pipeline.models.sizes import SQUEEZE, design
 from pipeline.views.views import IMAGENET_MEAN, IMAGENET_STD
 
@@ -119,8 +121,16 @@ class RegNet(Backbone):
             images = self.get_submodule(name)(images)
         return images
 
-    def blocks(self) -> list[nn.Module]:
-        return [block for name in self._sequence[1:] for block in self.get_submodule(name).children()]
+    def stages(self) -> list[nn.Module]:
+        return [self.get_submodule(name) for name in self._sequence[1:]]
+
+    def laws(self) -> dict[str, Law]:
+        """pycls' convolutions: He's normal law by fan-out, in which groups do not count (`pycls.core.net`)."""
+        return {
+            f"{name}.weight": normal(math.sqrt(2 / (math.prod(layer.kernel_size) * layer.out_channels)))
+            for name, layer in self.named_modules()
+            if isinstance(layer, nn.Conv2d)
+        }
 
 
 @contextmanager

@@ -7,11 +7,15 @@ squeeze-and-excitation.
 Sources: pycls `configs/dds_baselines/regnet{x,y}/*.yaml`; above 32GF VISSL `configs/config/pretrain/swav/models/` and
 `configs/config/pretrain/seer/models/regnet10B.yaml`. `regnety_256gf` is SEER's (last stage 10444 wide), not
 ClassyVision's network of that name (5088).
+
+timm's networks of these sizes are the same. torchvision's are too but for three, whose widths it rounds in another way:
+regnet_x_400mf, regnet_y_800mf and regnet_y_8gf.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from typing import NamedTuple
 
 SQUEEZE = 0.25
@@ -82,9 +86,23 @@ SIZES: dict[str, Design] = {
 
 
 def design(size: str) -> Design:
-    """The design of a named size. Raises ValueError with the nearest names."""
+    """The design of a named size. Raises ValueError with the nearest names, or with ours for another library's."""
     if size not in SIZES:
-        near = difflib.get_close_matches(size.lower(), SIZES, 3, 0.7)
+        ours = _here(size)
+        near = [ours] if ours else difflib.get_close_matches(size.lower(), SIZES, 3, 0.7)
         known = f"did you mean {', '.join(near)}?" if near else f"known: custom, {', '.join(SIZES)}"
         raise ValueError(f"size {size!r} is unknown; {known}")
     return SIZES[size]
+
+
+def _here(name: str) -> str | None:
+    """Our name for timm's `regnety_032` (tenths of a billion multiply-adds) or torchvision's `regnet_y_3_2gf`."""
+    if match := re.fullmatch(r"regnet([xy])_(\d{3,4})", name):
+        tenths = int(match[2])
+        size = f"{tenths * 100}mf" if tenths < 10 else f"{tenths / 10:g}gf"
+    elif match := re.fullmatch(r"regnet_([xy])_(\d+(?:_\d)?[mg]f)", name):
+        size = match[2].replace("_", ".")
+    else:
+        return None
+    ours = f"regnet{match[1]}_{size}"
+    return ours if ours in SIZES else None

@@ -4,14 +4,15 @@ How to add one, in one file:
 
 1. subclass `Objective` in `objectives/<paper>.py`; cite the paper and its equations in the docstring;
 2. give it a nested `Config` (frozen, keyword-only dataclass) with `name: Literal["<paper>"]`, a help string under every
-   field and `build(backbone)`;
+   field, `build(backbone)`, and `check(batch)`, which says what is doubtful at a global batch;
 3. keep its maths in pure functions beside it, so that a test compares them with a transcription of the paper;
-4. sums over the batch go through `collectives`, so that two processes give the loss and gradient of one;
+4. sums over the batch go through `collectives`, so that two processes give the loss and gradient of one; it is built
+   on the meta device, so a module with buffers of its own has `reset_buffers()`, and state is no attribute;
 5. put its Config into `AnyObjective` below, and a recipe into `configs/pretrain/`.
 
 `tests/pipeline/objectives/test_contract.py` then takes it through what every objective owes: a finite loss whose
 gradient reaches the backbone, an energy that tells a match from a collapse, state that survives a checkpoint, and
-two processes equal to one.
+two processes equal to one, whole or sharded, built on meta or not.
 """
 
 from __future__ import annotations

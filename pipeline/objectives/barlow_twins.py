@@ -42,6 +42,12 @@ class BarlowTwins(Objective):
             if self.dim < 2 or self.redundancy < 0:
                 raise ValueError("dim must be at least 2 and redundancy at least 0")
 
+        def check(self, batch: int) -> list[str]:
+            """Nothing is doubtful. Raises ValueError for a global batch over which nothing can correlate."""
+            if batch < 2:
+                raise ValueError(f"Barlow Twins correlates over the batch, so it needs at least 2 samples, not {batch}")
+            return []
+
         def build(self, backbone: Backbone) -> BarlowTwins:
             return BarlowTwins(self, backbone)
 

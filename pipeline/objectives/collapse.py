@@ -25,3 +25,12 @@ def energy_gap(x: Tensor, y: Tensor) -> Tensor:
     """How much lower the energy 1 - cosine of matching rows (N, D) is than that of strangers; 0 after a collapse."""
     x, y = F.normalize(x.float(), dim=1), F.normalize(y.float(), dim=1)
     return (x * y).sum(1).mean() - (x * y.roll(1, 0)).sum(1).mean()
+
+
+def usage(codes: Tensor) -> Tensor:
+    """How evenly samples fall on prototypes: perplexity of the codes' peaks over the most it can be, 0 to 1."""
+    samples, prototypes = codes.flatten(0, -2).shape
+    nearest = codes.flatten(0, -2).argmax(-1)
+    counts = torch.zeros(prototypes, device=codes.device).scatter_add_(0, nearest, torch.ones_like(nearest).float())
+    perplexity: Tensor = torch.special.entr(counts / samples).sum().exp()
+    return perplexity / min(samples, prototypes)

@@ -43,6 +43,8 @@ class Progress:
     """Passes over the training set done, with their fraction."""
     samples: int = 0
     """Samples consumed by all processes together."""
+    recorded: bool = True
+    """Whether anyone will read this step's metrics; where not, an objective may leave them out."""
 
 
 class Objective(nn.Module, abc.ABC):

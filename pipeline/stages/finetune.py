@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from data_shards.ledger import Ledger
@@ -21,9 +22,8 @@ from pipeline import distributed
 from pipeline.artifacts import Artifact, write_atomically
 from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
-from pipeline.errors import ArtifactError
+from pipeline.errors import ArtifactError, TrainingError
 from pipeline.evaluation.accuracy import Accuracy, classify
-from pipeline.models.seeds import seeded
 from pipeline.objectives import Classification
 from pipeline.released import backbones
 from pipeline.runs import Run
@@ -85,6 +85,11 @@ def inputs(config: Config) -> Mapping[str, Input]:
     }
 
 
+def check(config: Config) -> None:
+    """What this machine cannot do, before anything is begun."""
+    config.trainer.check_machine()
+
+
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Train, then measure on the test split; a killed run goes on from its newest good checkpoint."""
     source = inputs["checkpoint"]
@@ -95,9 +100,13 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
             "has no labels",
             "finetune needs a class per sample; shard a folder with one sub-folder per class",
         )
-    with seeded(config.seed):
-        backbone = backbones.load(source) if config.start == "pretrained" else backbones.architecture(source).build()
-        objective = config.objective.build(backbone, len(train.classes))
+    model = backbones.architecture(source)
+    try:
+        config.trainer.check_stages(tuple(model.stages().depths))
+    except ValueError as error:
+        raise TrainingError(config.checkpoint, str(error), "set trainer.recompute for this backbone") from None
+    with torch.device("meta"):
+        objective = config.objective.build(model.build(), len(train.classes))
     chosen = balanced(train.labels(), config.labels, config.seed)
     loader = Loader(
         train,
@@ -120,8 +129,10 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         optimizer=config.optimizer,
         schedule=config.schedule,
         samples=len(chosen),
+        seed=config.seed,
         label="finetune",
         config=to_mapping(config),
+        weights=source.path / str(source.facts["checkpoint"]) if config.start == "pretrained" else None,
     )
     figures = {}
     if run.writes:
@@ -134,7 +145,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         figures=figures,
         facts={
             "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
-            "model": to_mapping(backbones.architecture(source)),
+            "model": to_mapping(model),
             "classes": list(train.classes),
             "labels": len(chosen),
         },

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 from data_shards.errors import ShardError
 from data_shards.ledger import Ledger
 from data_shards.loader import Loader
@@ -17,7 +19,6 @@ from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
 from pipeline.evaluation.gallery import draw_crops, draw_prototypes
 from pipeline.models.regnet import RegNet
-from pipeline.models.seeds import seeded
 from pipeline.objectives import AnyObjective, SwAV
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
@@ -83,6 +84,7 @@ class Config:
             raise ValueError(
                 "with grows, epochs have no fixed length; give trainer.duration in steps, such as 100k steps"
             )
+        self.trainer.check_stages(tuple(self.model.stages().depths))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -98,6 +100,11 @@ def inputs(config: Config) -> Mapping[str, Input]:
         name: Input(part.path, "shards", split=config.split, may_change=config.grows)
         for name, part in zip(names, config.parts, strict=True)
     }
+
+
+def check(config: Config) -> None:
+    """What this machine cannot do, before anything is begun."""
+    config.trainer.check_machine()
 
 
 def loader_for(config: Config, rank: int = 0, world: int = 1, ledger: Ledger | None = None) -> Loader:
@@ -119,9 +126,8 @@ def loader_for(config: Config, rank: int = 0, world: int = 1, ledger: Ledger | N
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Train; a killed run goes on from its newest good checkpoint."""
-    with seeded(config.seed):
-        backbone = config.model.build()
-        objective = config.objective.build(backbone)
+    with torch.device("meta"):
+        objective = config.objective.build(config.model.build())
     rank, world = distributed.rank(), distributed.world_size()
     loader = loader_for(config, rank, world, Ledger.of_run(run.path, rank, config.max_bad))
     first = loader.sets.sets[0]
@@ -133,6 +139,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         optimizer=config.optimizer,
         schedule=config.schedule,
         samples=loader.samples,
+        seed=config.seed,
         label="pretrain",
         config=to_mapping(config),
         callbacks=[Watch(run, _labelled(first, config.cache), config.model, config.view, config.trainer.watch_every)],

@@ -81,6 +81,8 @@ def execute(name: str, settings: Any) -> Artifact:
             recheck(settings, done)
         _say(f"{name}: {out} is up to date ({done.fingerprint[:12]})")
         return done
+    if check := getattr(stage, "check", None):
+        check(settings)
     first = distributed.is_first()
     run = Run.open(out, asked, config.dump(config.to_mapping(settings)), writes=first)
     if processes > 1 and not distributed.is_started():

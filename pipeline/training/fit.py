@@ -1,8 +1,8 @@
 """Train an objective on a stream of batches, from wherever the run directory says it stopped.
 
-fit
-├── newest checkpoint that verifies → weights, optimizer, step, samples consumed
-├── metrics.jsonl rewound to that step, the loader to those samples
+fit, with an objective on the meta device
+├── newest checkpoint that verifies → step, samples consumed; metrics.jsonl and the loader rewound to them
+├── the processes meet; assembly.py prepares, shards and fills the objective; the checkpoint is loaded over it
 └── Lightning runs the steps that remain: module.py, recording.py, saving.py, and the callbacks given
 """
 
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
 
@@ -26,12 +25,10 @@ from data_shards.progress import Progress as ProgressLine
 from pipeline import distributed
 from pipeline.checkpoints.store import latest, read_tensors
 from pipeline.checkpoints.tensors import root_hash
-from pipeline.models.batchnorm import convert
 from pipeline.objectives.objective import Objective
 from pipeline.runs import Run
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.optimizers import AnyOptimizer
-from pipeline.training.recompute import recompute
 from pipeline.training.recording import Recording
 from pipeline.training.saving import Saving
 from pipeline.training.schedules import Duration, Schedule
@@ -61,19 +58,22 @@ def fit(
     optimizer: AnyOptimizer,
     schedule: Schedule,
     samples: int,
+    seed: int,
     label: str,
     config: Any,
+    weights: Path | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> Fitted:
-    """Train to the end of the recipe. `samples` is the number of samples of one epoch."""
+    """Train to the end of the recipe. `samples` is the number of samples of one epoch.
+
+    `objective` has been built on the meta device; it begins with the weights of `seed`, its backbone with those of the
+    checkpoint directory `weights` where one is given.
+    """
     per_epoch = samples / trainer.batch
     steps = max(1, math.ceil(Duration.parse(trainer.duration).steps(per_epoch)))
-    if trainer.sync_batchnorm and trainer.processes > 1:
-        convert(objective)
-    recompute(objective.backbone, trainer.recompute)
-    if trainer.precision == "fp64":
-        objective.double()
-    module = ObjectiveModule(objective, optimizer, schedule, trainer, steps=steps, samples=samples)
+    module = ObjectiveModule(
+        objective, optimizer, schedule, trainer, steps=steps, samples=samples, seed=seed, weights=weights
+    )
     every = max(1, round(Duration.parse(trainer.checkpoint_every).steps(per_epoch, steps)))
     track = (
         tracker(trainer.wandb, run.path, project=trainer.project, identifier=run.fingerprint[:16], config=config)
@@ -90,7 +90,7 @@ def fit(
     if module.step < steps:
         done, total = module.step * trainer.batch, steps * trainer.batch
         with ProgressLine(total, unit="images", label=label, quiet=not run.writes, start=done) as line:
-            recording = Recording(run, loader, track, line, trainer.log_every)
+            recording = Recording(run, loader, track, line)
             saving = Saving(run, loader, every, trainer.keep)
             try:
                 _engine(trainer, steps - module.step, [*callbacks, recording, saving]).fit(module, loader)
@@ -112,17 +112,16 @@ def _engine(trainer: TrainerConfig, steps: int, callbacks: list[pl.Callback]) ->
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    job = trainer.processes > 1
-    strategy = ModelParallelStrategy(data_parallel_size=trainer.processes, tensor_parallel_size=1) if job else "auto"
+    # What it makes of the processes is a process group; sharding.py says who holds what.
+    job = ModelParallelStrategy(data_parallel_size=trainer.processes, tensor_parallel_size=1)
+    here = distributed.local_world_size() or trainer.devices
     plugins = [SLURMEnvironment(auto_requeue=False)] if distributed.under_srun() else []
     return pl.Trainer(
-        accelerator={"cuda": "gpu", "auto": "gpu" if torch.cuda.is_available() else "cpu"}.get(
-            trainer.accelerator, "cpu"
-        ),
-        devices=trainer.devices,
-        num_nodes=trainer.nodes,
-        strategy=strategy,
-        precision="bf16-mixed" if trainer.precision == "bf16" else "32-true",
+        accelerator="gpu" if trainer.on_gpu else "cpu",
+        devices=here,
+        num_nodes=trainer.processes // here,
+        strategy=job if trainer.processes > 1 else "auto",
+        precision="32-true",
         plugins=plugins,
         callbacks=callbacks,
         max_steps=steps,

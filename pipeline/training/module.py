@@ -1,12 +1,14 @@
 """An objective as a LightningModule: Lightning's hooks mapped onto the objective's four methods, and nothing else.
 
-It knows no objective by name. Its own count of steps and samples is the truth that checkpoints carry; Lightning is
-asked to run the steps that remain.
+It knows no objective by name. It takes one from the meta device: once the processes have met, it is prepared, given
+memory and weights (`assembly.py`), and loaded with a checkpoint where there is one. Its own count of steps and samples
+is the truth that checkpoints carry; Lightning is asked to run the steps that remain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,10 +20,13 @@ from data_shards.batch import Batch
 from pipeline.checkpoints.state import set_training_state, training_state
 from pipeline.checkpoints.store import Saved, restore
 from pipeline.objectives.objective import Objective, Progress
+from pipeline.training.assembly import load_backbone, materialise, prepare
+from pipeline.training.guarded import Guarded
 from pipeline.training.optimizers import AnyOptimizer
+from pipeline.training.precision import autocast
 from pipeline.training.schedules import Schedule
 from pipeline.training.settings import TrainerConfig
-from pipeline.training.sharding import shard
+from pipeline.training.sharding import replicate
 from pipeline.views import Views
 
 
@@ -37,8 +42,11 @@ class ObjectiveModule(pl.LightningModule):
         *,
         steps: int,
         samples: int,
+        seed: int = 0,
+        weights: Path | None = None,
     ) -> None:
         super().__init__()
+        self.seed, self.weights = seed, weights
         self.objective = objective
         self.optimizer_config = optimizer
         self.schedule = schedule
@@ -51,6 +59,8 @@ class ObjectiveModule(pl.LightningModule):
         self.loss: Tensor | None = None
         self.wait = 0.0
         self._saved: Saved | None = None
+        self._run: Any = objective
+        """What a step calls: the objective, or DDP around it, which is no child so that names stay."""
 
     def progress(self) -> Progress:
         """Where training stands."""
@@ -73,11 +83,17 @@ class ObjectiveModule(pl.LightningModule):
             self._saved = None
 
     def configure_model(self) -> None:
-        if self.device_mesh is not None:
-            shard(self.objective, self.device_mesh["data_parallel"])
+        device = self.trainer.strategy.root_device
+        prepare(self.objective, self.settings, device.type)
+        materialise(self.objective, device, self.seed)
+        if self.weights is not None and self._saved is None:
+            load_backbone(self.objective, self.weights)
+        if self.settings.layout == "ddp":
+            object.__setattr__(self, "_run", replicate(self.objective, self.settings))
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optimizer_config.build(self.objective, batch=self.settings.batch)
+        scaler = self.settings.loss_scale if self.settings.precision == "fp16" else None
+        return self.optimizer_config.build(self.objective, batch=self.settings.batch, scaler=scaler)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Leave it: Lightning fetches a batch ahead, and `training_step` moves what it uses."""
@@ -94,10 +110,10 @@ class ObjectiveModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         views = Views.of(batch).to(self.device).coloured()
-        outcome = self.objective(views, self.progress())
+        with autocast(self.settings, self.device):
+            outcome = self._run(views, self.progress())
         self.loss, self.metrics, self.wait = outcome.loss.detach(), outcome.metrics, batch.wait
-        loss: Tensor = outcome.loss
-        return loss
+        return self.optimizer().scale(outcome.loss)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.objective.adjust_gradients(self.progress())
@@ -108,8 +124,8 @@ class ObjectiveModule(pl.LightningModule):
         self.step += 1
         self.consumed += self.settings.batch
 
-    def optimizer(self) -> Optimizer:
+    def optimizer(self) -> Guarded:
         """The optimizer itself, without Lightning's wrapper."""
         wrapped = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(wrapped, Optimizer)
+        assert isinstance(wrapped, Guarded)
         return wrapped

@@ -1,6 +1,8 @@
-"""Writes what happens: metrics.jsonl, the tracker, the progress line; stops at a loss that is no number.
+"""Writes what happens: metrics.jsonl, the tracker, the progress line; stops where steps are skipped and skipped again.
 
-Reading a loss waits for the device, so it is done once in `log_every` steps.
+Reading a loss waits for the device, so it is done once in `log_every` steps. Beside the objective's metrics stands
+what the optimizer found: `grad_norm`, `skipped` (steps left out so far), and at fp16 `loss_scale`. A figure that is no
+number is left out of its record.
 """
 
 from __future__ import annotations
@@ -17,20 +19,20 @@ import torch.distributed as dist
 from data_shards.loader import Loader
 from data_shards.ordering.shuffle_quality import measure
 from data_shards.progress import Progress as ProgressLine
-from pipeline.errors import TrainingError
 from pipeline.runs import Run
 from pipeline.training.module import ObjectiveModule
+from pipeline.training.soundness import require_progress
 from pipeline.training.tracking import Tracker
 
 
 class Recording(pl.Callback):
-    """Records a step in every `every`, and the first and the last; and how good the shuffle of an epoch is.
+    """Records the steps that `TrainerConfig.records` names, and how good the shuffle of an epoch is.
 
     `data_wait` is the share of the time in which the step waited for its batch.
     """
 
-    def __init__(self, run: Run, loader: Loader, tracker: Tracker, line: ProgressLine, every: int) -> None:
-        self.run, self.loader, self.tracker, self.line, self.every = run, loader, tracker, line, every
+    def __init__(self, run: Run, loader: Loader, tracker: Tracker, line: ProgressLine) -> None:
+        self.run, self.loader, self.tracker, self.line = run, loader, tracker, line
         self.started = self.marked = time.perf_counter()
         self.marked_step = 0
         self.waited = 0.0
@@ -50,11 +52,9 @@ class Recording(pl.Callback):
         epoch, previous = (n * module.settings.batch // module.samples for n in (module.step, module.step - 1))
         if epoch > previous and module.step < module.steps:
             self._record_shuffle(module)
-        due = module.step % self.every == 0 or module.step in (1, module.steps)
-        if not due:
+        if not module.settings.records(module.step, module.steps):
             return
-        figures = _average({"loss": module.loss, **module.metrics})
-        require_finite(figures["loss"], module.step, self.run)
+        figures = self._figures(module)
         now = time.perf_counter()
         seconds = max(now - self.marked, 1e-9)
         images = (module.step - self.marked_step) * module.settings.batch
@@ -68,8 +68,17 @@ class Recording(pl.Callback):
             **figures,
         )
         self.tracker.log({**figures, "rate": module.rate, "images_per_second": images / seconds}, module.step)
-        self.line.update(images, loss=figures["loss"], data_wait=f"{self.waited / seconds:.0%}")
+        self.line.update(images, loss=figures.get("loss", math.nan), data_wait=f"{self.waited / seconds:.0%}")
         self.marked, self.marked_step, self.waited = now, module.step, 0.0
+
+    def _figures(self, module: ObjectiveModule) -> dict[str, float]:
+        """What the step gave, read from the device at once; raises `TrainingError` where training cannot go on."""
+        found = _average({"loss": module.loss, **module.metrics, **module.optimizer().metrics})
+        in_row, last = found.pop("skipped_in_row"), module.step == module.steps
+        require_progress(found["loss"], in_row, module.settings.max_skipped, module.step, last, self.run)
+        if module.settings.precision != "fp16":
+            del found["loss_scale"]
+        return {name: figure for name, figure in found.items() if math.isfinite(figure)}
 
     def _record_shuffle(self, module: ObjectiveModule) -> None:
         if self.run.writes and self.loader.shuffle:
@@ -83,16 +92,6 @@ class Recording(pl.Callback):
             return {}
         had = self.loader.sets.statistics()
         return {"cache_misses": had.misses, "cache_bytes": had.bytes, "cache_wait": round(had.wait, 2)}
-
-
-def require_finite(loss: float, step: int, run: Run) -> None:
-    """Raise `TrainingError` for a loss that is no number."""
-    if not math.isfinite(loss):
-        raise TrainingError(
-            str(run.path),
-            f"the loss is {loss} at step {step}",
-            "lower optimizer.rate or use trainer.precision=fp32, with another out=DIR; what was saved before is kept",
-        )
 
 
 def _average(values: dict[str, Any]) -> dict[str, float]:

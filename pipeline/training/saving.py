@@ -1,4 +1,7 @@
-"""Saves a checkpoint every so many steps and after the last; never of a training that has come to no number."""
+"""Saves a checkpoint every so many steps and after the last; never of a training that has come to no number.
+
+One that is due while the loss is no number waits for the next step at which it is one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pipeline.checkpoints.state import training_state
 from pipeline.checkpoints.store import FOLDER, save
 from pipeline.runs import Run, disk_error
 from pipeline.training.module import ObjectiveModule
-from pipeline.training.recording import require_finite
+from pipeline.training.soundness import is_sound
 
 
 class Saving(pl.Callback):
@@ -19,16 +22,18 @@ class Saving(pl.Callback):
 
     def __init__(self, run: Run, loader: Loader, every: int, keep: int) -> None:
         self.run, self.loader, self.every, self.keep = run, loader, every, keep
+        self.due = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ObjectiveModule)
         module = pl_module
-        if module.step % self.every and module.step != module.steps:
-            return
+        self.due |= module.step % self.every == 0 or module.step == module.steps
         assert module.loss is not None
-        require_finite(float(module.loss), module.step, self.run)
+        if not self.due or not is_sound(module.objective, module.loss):
+            return
+        self.due = False
         state = training_state(module.objective, module.optimizer())
         # Lightning has fetched a batch ahead: what was trained on, the module knows.
         stream = self.loader.state_dict() | {"consumed": module.consumed, "number": module.step}

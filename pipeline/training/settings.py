@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
+from pipeline.errors import TrainingError
+from pipeline.models.batchnorm import check_groups
+from pipeline.training.compiling import find_compiler
+from pipeline.training.loss_scaling import LossScaler
 from pipeline.training.schedules import Duration
 
 _EITHER = {"identity": False}
@@ -23,18 +29,34 @@ class TrainerConfig:
     """Length of training: "100 epochs", "5k steps", or a number of steps."""
     batch: int = 256
     """Images per step over all processes; each process takes an equal share."""
-    precision: Literal["bf16", "fp32", "fp64"] = "bf16"
-    """Arithmetic of the backbone: bf16 autocast with fp32 weights, fp32 throughout, or fp64, for comparing runs."""
-    recompute: tuple[int, ...] = ()
-    """Blocks of the backbone, numbered from 0, that save memory by computing their activations again when needed."""
-    sync_batchnorm: bool = True
-    """Whether BatchNorm sees the global batch, so that the number of processes does not change the result."""
+    pieces: int = 1
+    """Parts in which a process runs the backbone on its share, to hold the activations of one; BatchNorm sees one."""
+    precision: Literal["bf16", "fp16", "fp32", "fp64"] = "bf16"
+    """Arithmetic of the backbone: autocast to bf16 or fp16 with fp32 weights, fp32, or fp64, for comparing runs."""
+    loss_scale: LossScaler.Config = field(default_factory=LossScaler.Config)
+    """How the loss is scaled at precision fp16."""
+    max_skipped: int = _may_change(20)
+    """Steps in a row left out for a gradient that is no number after which the run stops; seen when it records."""
+    sync_batchnorm: bool | int = True
+    """BatchNorm over the global batch (true), each process's share (false), or those of so many processes in groups."""
+    recompute: Literal["none", "auto"] | tuple[tuple[int, ...], ...] = _may_change("none")
+    """Blocks that compute their activations again to save memory: none, auto, or a stage's groups by their last blocks,
+    counted from 1: [[2], [7], [9, 17], []]. What follows a stage's last number keeps its activations."""
+    compile: bool = _may_change(False)
+    """Whether torch compiles each block of the backbone; takes a C++ compiler on a CPU."""
     accelerator: Literal["auto", "cpu", "cuda"] = _may_change("auto")
     """Where the arithmetic runs."""
     devices: int = _may_change(1)
-    """Processes per node, one for each GPU; more than one shards weights, gradients and optimizer state with FSDP2."""
+    """Processes per node, one for each GPU."""
     nodes: int = _may_change(1)
     """Nodes of the job; under SLURM as many as the job has."""
+    sharding: Literal["auto", "fsdp", "hsdp", "ddp", "none"] = _may_change("auto")
+    """What is shared out: weights, gradients and optimizer state over all processes (fsdp) or within each node (hsdp),
+    or nothing (ddp; none, for one process); auto is fsdp for several processes."""
+    gather: Literal["low", "fp32"] = _may_change("low")
+    """Precision in which fsdp and hsdp send blocks' weights: that of the arithmetic (low), or fp32, with casts kept."""
+    reduce: Literal["fp32", "bf16"] = "fp32"
+    """Precision in which gradients of the backbone's blocks are summed over processes; fp64 stays fp64."""
     threads: int = _may_change(2)
     """Threads per process that read, decode and crop images: the cores of a node by its GPUs; up to 16 pay in full."""
     stall_seconds: float = _may_change(300.0)
@@ -55,16 +77,11 @@ class TrainerConfig:
     """Weights & Biases project."""
 
     def __post_init__(self) -> None:
-        processes = self.devices * self.nodes
-        if self.batch < 1 or self.devices < 1 or self.nodes < 1 or self.threads < 1:
-            raise ValueError("batch, devices, nodes and threads must be at least 1")
+        for name in ("batch", "pieces", "devices", "nodes", "threads", "log_every", "max_skipped"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
         if self.stall_seconds <= 0:
             raise ValueError("stall_seconds must be above 0")
-        if self.batch % processes:
-            near = max(processes, round(self.batch / processes) * processes)
-            raise ValueError(
-                f"batch {self.batch} cannot be shared by {processes} processes; {near} can, or change devices or nodes"
-            )
         for name in ("duration", "checkpoint_every", "watch_every"):
             try:
                 Duration.parse(getattr(self, name))
@@ -72,8 +89,113 @@ class TrainerConfig:
                 raise ValueError(f"{name}: {error}") from None
         if str(self.duration).endswith("%"):
             raise ValueError("duration is a share of itself; give it in epochs or steps")
+        self._check_processes()
+        self._check_precision()
+
+    def _check_processes(self) -> None:
+        if self.batch % self.processes:
+            near = max(self.processes, round(self.batch / self.processes) * self.processes)
+            raise ValueError(
+                f"batch {self.batch} cannot be shared by {self.processes} processes; {near} can, or change devices or "
+                "nodes"
+            )
+        if self.share % self.pieces:
+            fit = [str(n) for n in range(2, self.share + 1) if self.share % n == 0]
+            raise ValueError(
+                f"pieces: {self.share} images of each process cannot be cut into {self.pieces} equal pieces; "
+                f"{', '.join(fit[:8])} can"
+            )
+        if self.batchnorm_group is not None:
+            if self.sync_batchnorm is not True and self.batchnorm_group < 1:
+                raise ValueError(
+                    "sync_batchnorm must be true, false, or a number of processes that share statistics, not "
+                    f"{self.sync_batchnorm}"
+                )
+            try:
+                check_groups(self.batchnorm_group, self.processes)
+            except ValueError as error:
+                raise ValueError(f"sync_batchnorm: {error}") from None
+        if self.processes == 1 and self.sharding not in ("auto", "none"):
+            raise ValueError(
+                f"sharding={self.sharding} is among several processes, but devices times nodes is 1; use auto, or more "
+                "devices"
+            )
+        if self.processes > 1 and self.sharding == "none":
+            raise ValueError(
+                f"sharding=none is for one process, not {self.processes}; ddp keeps all weights in each of several"
+            )
+        if self.sharding == "hsdp" and (self.nodes == 1 or self.devices == 1):
+            single = "nodes is 1; use fsdp" if self.nodes == 1 else "devices is 1; use ddp or fsdp"
+            raise ValueError(f"sharding=hsdp shards within a node and replicates across nodes, but {single}")
+
+    def _check_precision(self) -> None:
+        if self.precision == "fp16" and self.accelerator == "cpu":
+            raise ValueError(_FP16_ON_CPU)
+        if self.precision == "fp64" and self.reduce == "bf16":
+            raise ValueError("reduce=bf16 would round what precision=fp64 is for; use reduce=fp32")
+        if isinstance(self.recompute, tuple):
+            for stage, ends in enumerate(self.recompute, 1):
+                if list(ends) != sorted(set(ends)) or (ends and ends[0] < 1):
+                    raise ValueError(
+                        f"recompute: groups of stage {stage} end at blocks {list(ends)}; give rising numbers from 1 on"
+                    )
+
+    def check_machine(self) -> None:
+        """Raise `TrainingError` for what this machine cannot do; the rest is checked when a recipe is read."""
+        if self.precision == "fp16" and not self.on_gpu:
+            raise TrainingError("trainer.precision", "is fp16, and this machine has no GPU", _FP16_ON_CPU)
+        if self.compile and not self.on_gpu and not find_compiler():
+            raise TrainingError(
+                "trainer.compile", "is true, and there is no C++ compiler here", "install g++, set CXX, or leave it out"
+            )
+
+    def check_stages(self, depths: tuple[int, ...]) -> None:
+        """Raises ValueError where `recompute` names a stage or block that a backbone of such depths has not."""
+        if not isinstance(self.recompute, tuple) or not self.recompute:
+            return
+        if len(self.recompute) != len(depths):
+            raise ValueError(
+                f"trainer.recompute has {len(self.recompute)} stages, but the backbone has {len(depths)}, of "
+                f"{', '.join(map(str, depths))} blocks; give a list for each, such as {[[depth] for depth in depths]}"
+            )
+        for stage, (ends, depth) in enumerate(zip(self.recompute, depths, strict=True), 1):
+            if ends and ends[-1] > depth:
+                raise ValueError(
+                    f"trainer.recompute ends a group at block {ends[-1]} of stage {stage}, which has {depth} blocks"
+                )
 
     @property
     def processes(self) -> int:
         """Processes of the whole job."""
         return self.devices * self.nodes
+
+    @property
+    def share(self) -> int:
+        """Images of each process."""
+        return self.batch // self.processes
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this machine runs it on a GPU."""
+        return self.accelerator == "cuda" or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    @property
+    def batchnorm_group(self) -> int | None:
+        """Processes that BatchNorm shares statistics among, 0 for all, None for each by itself."""
+        if self.sync_batchnorm is True:
+            return 0
+        return None if self.sync_batchnorm is False else self.sync_batchnorm
+
+    @property
+    def layout(self) -> Literal["fsdp", "hsdp", "ddp", "none"]:
+        """`sharding`, decided."""
+        if self.sharding == "auto":
+            return "fsdp" if self.processes > 1 else "none"
+        return self.sharding
+
+    def records(self, step: int, steps: int) -> bool:
+        """Whether the `step`-th step of `steps` is recorded: one in `log_every`, the first and the last."""
+        return step % self.log_every == 0 or step in (1, steps)
+
+
+_FP16_ON_CPU = "fp16 is for GPUs; use precision=bf16, or fp32"

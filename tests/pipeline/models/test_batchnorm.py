@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from pipeline.models.batchnorm import SyncBatchNorm, convert
+from pipeline.models.batchnorm import SyncBatchNorm, check_groups, convert, group_of
 from tests.distributed import on_processes
+from tests.pipeline.networks import random_views, small_backbone
 
 SHAPES = {"vectors": (12, 5), "maps": (12, 5, 3, 4)}
 
@@ -83,18 +85,52 @@ def test_statistics_do_not_cancel_for_values_far_from_zero() -> None:
     torch.testing.assert_close(torch.cat(on_processes(far_from_zero, 2)), expected, rtol=1e-2, atol=1e-2)
 
 
-def in_half_groups(rank: int, world: int) -> list[float]:
-    groups = [dist.new_group([0, 1]), dist.new_group([2, 3])]
-    module = nn.Sequential(nn.BatchNorm1d(1))
-    convert(module, groups[rank // 2])
-    module(torch.tensor([[float(rank)], [float(rank + 1)]]))
-    return [float(module[0].running_mean), float(module[0].num_batches_tracked)]
+def in_groups(rank: int, world: int, size: int, shape: tuple[int, ...], cuts: list[int]) -> dict[str, Tensor]:
+    x, cotangent = data(shape)
+    wrapped = nn.Sequential(layer(shape))
+    convert(wrapped, group_of(size))
+    mine = slice(cuts[rank], cuts[rank + 1])
+    return steps(wrapped[0], x[mine], cotangent[mine])
 
 
-def test_a_process_group_keeps_statistics_among_its_members() -> None:
-    found = on_processes(in_half_groups, 4)
-    assert found[0] == found[1] == [pytest.approx(0.1 * 1.0), 1]
-    assert found[2] == found[3] == [pytest.approx(0.1 * 3.0), 1]
+@pytest.mark.parametrize("size", [1, 2, 4, 0])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_groups_of_processes_equal_batchnorm_over_the_samples_of_each(shape: tuple[int, ...], size: int) -> None:
+    cuts = [0, 2, 5, 8, 12]
+    parts = on_processes(in_groups, 4, size, shape, cuts)
+    size = size or 4
+    x, cotangent = data(shape)
+    for first in range(0, 4, size):
+        members = parts[first : first + size]
+        samples = slice(cuts[first], cuts[first + size])
+        for name, whole in steps(layer(shape), x[samples], cotangent[samples]).items():
+            if name in ("output", "grad"):
+                found = torch.cat([part[name] for part in members])
+            elif name.startswith("grad of"):
+                found = torch.stack([part[name] for part in members]).sum(0)
+            else:
+                found = members[-1][name]
+                torch.testing.assert_close(members[0][name], found)
+            torch.testing.assert_close(found, whole, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def group_of_three(rank: int, world: int) -> str:
+    with pytest.raises(ValueError) as caught:
+        group_of(3)
+    return str(caught.value)
+
+
+def test_a_size_that_does_not_divide_the_processes_is_refused_with_the_sizes_that_do() -> None:
+    check_groups(64, 512)
+    check_groups(0, 7)
+    with pytest.raises(ValueError, match="groups of 64 of 496 processes; sizes that fit are 1, 2, 4, 8, 16, 31, 62, "):
+        check_groups(64, 496)
+    with pytest.raises(ValueError, match="groups of -1 of 2 processes; sizes that fit are 1, 2, and 0 for all"):
+        check_groups(-1, 2)
+    for sentence in on_processes(group_of_three, 4):
+        assert "groups of 3 of 4 processes" in sentence
+    assert group_of(0) is None
+    assert group_of(1) is None
 
 
 def in_bf16(rank: int, world: int) -> tuple[torch.dtype, bool, Tensor]:
@@ -110,6 +146,73 @@ def test_bf16_maps_stay_bf16_and_channels_last() -> None:
     assert all(part[:2] == (torch.bfloat16, True) for part in parts)
     expected = nn.BatchNorm2d(8)(x.bfloat16())
     torch.testing.assert_close(torch.cat([part[2] for part in parts]), expected, rtol=2e-2, atol=2e-2)
+
+
+def test_statistics_and_affine_parameters_stay_fp32_under_autocast() -> None:
+    backbone = small_backbone()
+    seen: dict[str, tuple[Tensor, nn.Module]] = {}
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda m, inputs, name=name: seen.update({name: (inputs[0].detach(), m)}))
+    with torch.autocast("cpu", torch.bfloat16):
+        backbone(backbone.prepare(random_views(6).crops[0])).sum().backward()
+    assert len(seen) == 12
+    for x, module in seen.values():
+        assert x.dtype == torch.bfloat16
+        assert {tensor.dtype for tensor in module.parameters()} == {torch.float32}
+        assert {p.grad.dtype for p in module.parameters() if p.grad is not None} == {torch.float32}
+        # Not rounded to bf16's 8 bits.
+        torch.testing.assert_close(module.running_mean, 0.1 * x.float().mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(module.running_var, 0.9 + 0.1 * x.float().var((0, 2, 3)), rtol=1e-5, atol=1e-6)
+
+
+def under_fsdp(rank: int, world: int, half: bool) -> dict[str, Any]:
+    """A step of a backbone whose BatchNorms are units of their own, one a block."""
+    torch.manual_seed(0)
+    backbone = small_backbone()
+    convert(backbone, group_of(0))
+    mesh = init_device_mesh("cpu", (world,))
+    images = fsdp_images().double()
+    policy = MixedPrecisionPolicy()
+    if half:
+        policy, images = MixedPrecisionPolicy(torch.bfloat16, torch.float32), images.bfloat16()
+    else:
+        backbone.double()
+    uses = set()
+    for unit in (backbone.get_submodule("stem"), *backbone.blocks()):
+        layers = [module for module in unit.modules() if isinstance(module, SyncBatchNorm)]
+        for module in layers:
+            module.register_forward_pre_hook(lambda m, inputs: uses.add((m.weight.dtype, inputs[0].dtype)))
+        fully_shard(layers, mesh=mesh)
+        fully_shard(unit, mesh=mesh, mp_policy=policy)
+    fully_shard(backbone, mesh=mesh, mp_policy=policy)
+    output = backbone(images[rank * 4 : rank * 4 + 4])
+    output.square().sum().backward()
+    grads = {name: p.grad.full_tensor() * world for name, p in backbone.named_parameters()}
+    return {"uses": uses, "output": output.detach(), "grads": grads, "buffers": dict(backbone.named_buffers())}
+
+
+def fsdp_images() -> Tensor:
+    return torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_batchnorms_sharded_as_units_of_their_own_equal_one_process() -> None:
+    torch.manual_seed(0)
+    backbone = small_backbone().double()
+    output = backbone(fsdp_images().double())
+    output.square().sum().backward()
+    parts = on_processes(under_fsdp, 2, False)
+    torch.testing.assert_close(torch.cat([part["output"] for part in parts]), output.detach())
+    for part in parts:
+        torch.testing.assert_close(part["grads"], {name: p.grad for name, p in backbone.named_parameters()})
+        torch.testing.assert_close(part["buffers"], dict(backbone.named_buffers()))
+
+
+def test_such_units_stay_fp32_where_the_rest_of_the_block_is_bf16() -> None:
+    for part in on_processes(under_fsdp, 2, True):
+        assert part["uses"] == {(torch.float32, torch.bfloat16)}
+        assert {buffer.dtype for buffer in part["buffers"].values()} == {torch.float32, torch.int64}
+        assert {grad.dtype for grad in part["grads"].values()} == {torch.float32}
 
 
 def test_converting_keeps_tensors_keys_and_mode_and_one_process_sees_plain_batchnorm() -> None:

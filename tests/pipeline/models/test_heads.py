@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn import functional as F
@@ -51,10 +52,37 @@ def sharded_prototypes(rank: int, world: int, weight: Tensor) -> Tensor:
     return prototypes.weight.full_tensor().detach()
 
 
-def test_sharded_prototypes_are_normalised_where_their_rows_are_even_where_rows_do_not_divide() -> None:
+@pytest.mark.parametrize("world", [2, 4])
+def test_sharded_prototypes_are_normalised_where_their_rows_are_even_where_a_process_has_none(world: int) -> None:
     weight = torch.randn(5, 3) * 4
-    for found in on_processes(sharded_prototypes, 2, weight):
+    for found in on_processes(sharded_prototypes, world, weight):
         torch.testing.assert_close(found, F.normalize(weight, dim=1))
+
+
+def test_sixteen_thousand_prototypes_and_several_sets_of_them() -> None:
+    sets = nn.ModuleList(Prototypes(8, rows) for rows in (16000, 30, 30))
+    embeddings = F.normalize(torch.randn(4, 8), dim=1)
+    scores = [prototypes(embeddings) for prototypes in sets]
+    assert [s.shape for s in scores] == [(4, 16000), (4, 30), (4, 30)]
+    assert all(s.abs().max() <= 1 + 1e-6 for s in scores)
+    assert not torch.equal(scores[1], scores[2])
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_projection_head_is_its_layers_in_fp32_whatever_autocast_asks_for(batch_norm: bool) -> None:
+    head = ProjectionHead(6, (7, 5), 4, batch_norm=batch_norm)
+    features = torch.randn(9, 6)
+    expected = features
+    linear = [layer for layer in head if isinstance(layer, nn.Linear)]
+    for layer in linear[:-1]:
+        expected = expected @ layer.weight.T + layer.bias
+        if batch_norm:
+            expected = (expected - expected.mean(0)) / (expected.var(0, correction=0) + 1e-5).sqrt()
+        expected = expected.clamp_min(0)
+    expected = expected @ linear[-1].weight.T + linear[-1].bias
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(features)
+    torch.testing.assert_close(found, expected)
 
 
 def test_an_untrained_classifier_finds_every_class_about_equally_likely() -> None:

@@ -48,6 +48,8 @@ def test_an_objective_sees_coloured_crops(photometric: str) -> None:
         whole.write(image, Draw(0, 0, row), expected, row)
     objective = Seen(small_backbone())
     module = ObjectiveModule(objective, SGD.Config(), WarmupCosine(), TrainerConfig(batch=9), steps=1, samples=9)
+    optimizer = SGD.Config().build(objective, batch=9)
+    module.optimizer = lambda: optimizer  # type: ignore[method-assign]
     module.training_step(Batch(arrays, np.arange(9), np.zeros(9, np.int64), 0, 9, 0.0), 0)
     assert objective.views.colours is None
     for crops, array in zip(objective.views.crops, expected, strict=True):
