@@ -27,8 +27,10 @@ from pipeline.checkpoints.store import latest, read_tensors
 from pipeline.checkpoints.tensors import root_hash
 from pipeline.objectives.objective import Objective
 from pipeline.runs import Run
+from pipeline.training.memory import keep_memory
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.optimizers import AnyOptimizer
+from pipeline.training.prefetch import prefetched
 from pipeline.training.recording import Recording
 from pipeline.training.saving import Saving
 from pipeline.training.schedules import Duration, Schedule
@@ -93,7 +95,10 @@ def fit(
             recording = Recording(run, loader, track, line)
             saving = Saving(run, loader, every, trainer.keep)
             try:
-                _engine(trainer, steps - module.step, [*callbacks, recording, saving]).fit(module, loader)
+                if not trainer.on_gpu:
+                    keep_memory()
+                engine = _engine(trainer, steps - module.step, [*callbacks, recording, saving])
+                engine.fit(module, prefetched(loader, engine.strategy.root_device))
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             finally:

@@ -24,10 +24,10 @@ from pipeline.training.assembly import load_backbone, materialise, prepare
 from pipeline.training.guarded import Guarded
 from pipeline.training.optimizers import AnyOptimizer
 from pipeline.training.precision import autocast
+from pipeline.training.prefetch import views_of
 from pipeline.training.schedules import Schedule
 from pipeline.training.settings import TrainerConfig
 from pipeline.training.sharding import replicate
-from pipeline.views import Views
 
 
 class ObjectiveModule(pl.LightningModule):
@@ -96,7 +96,7 @@ class ObjectiveModule(pl.LightningModule):
         return self.optimizer_config.build(self.objective, batch=self.settings.batch, scaler=scaler)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Leave it: Lightning fetches a batch ahead, and `training_step` moves what it uses."""
+        """Leave it: Lightning fetches a batch ahead, and `prefetch.py` has begun to move it then."""
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -109,7 +109,7 @@ class ObjectiveModule(pl.LightningModule):
         self.rate = self.optimizer().param_groups[0]["lr"]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        views = Views.of(batch).to(self.device).coloured()
+        views = views_of(batch, self.device)
         with autocast(self.settings, self.device):
             outcome = self._run(views, self.progress())
         self.loss, self.metrics, self.wait = outcome.loss.detach(), outcome.metrics, batch.wait
