@@ -66,7 +66,7 @@ class Runner:
 def picture(runners: list[Runner]) -> str:
     """The curves as an SVG that stands alone."""
     series = [Series(runner.name, runner.points, number) for number, runner in enumerate(runners, 1)]
-    chart = Chart(title="CIFAR-10: kNN accuracy", series=series, unit="kNN", percent=True, along="seconds")
+    chart = Chart(title="CIFAR-10: kNN accuracy", series=series, unit="kNN", percent=True, along="second")
     width, height = chart.size
     legend = "".join(
         f'<text x="{66 + 120 * n}" y="11" style="fill: var(--c)" class="c{one.colour}">{one.name}</text>'
