@@ -85,6 +85,7 @@ class Config:
                 "with grows, epochs have no fixed length; give trainer.duration in steps, such as 100k steps"
             )
         self.trainer.check_stages(tuple(self.model.stages().depths))
+        self.objective.check(self.trainer.batch)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -126,6 +127,8 @@ def loader_for(config: Config, rank: int = 0, world: int = 1, ledger: Ledger | N
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Train; a killed run goes on from its newest good checkpoint."""
+    for doubt in config.objective.check(config.trainer.batch) if run.writes else ():
+        print(f"pretrain: {doubt}")
     with torch.device("meta"):
         objective = config.objective.build(config.model.build())
     rank, world = distributed.rank(), distributed.world_size()

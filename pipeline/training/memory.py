@@ -2,7 +2,7 @@
 
 glibc asks the system anew for every block above 32 MB, at most, and hands it back when it is freed; the system then
 clears each page before it gives it again. Activations are such blocks: a step of RegNetY-400MF on 16 images met 20,000
-to 48,000 page faults, and none after this, without more memory at its peak.
+to 48,000 page faults and none after this, 32 images 90,000: a twelfth of the time. The peak of memory grew by 0 to 3 %.
 """
 
 from __future__ import annotations

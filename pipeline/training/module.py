@@ -69,6 +69,7 @@ class ObjectiveModule(pl.LightningModule):
             steps=self.steps,
             epoch=self.step * self.settings.batch / self.samples,
             samples=self.step * self.settings.batch,
+            recorded=self.settings.records(self.step + 1, self.steps),
         )
 
     def resume(self, saved: Saved) -> None:
@@ -96,7 +97,7 @@ class ObjectiveModule(pl.LightningModule):
         return self.optimizer_config.build(self.objective, batch=self.settings.batch, scaler=scaler)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Leave it: Lightning fetches a batch ahead, and `prefetch.py` has begun to move it then."""
+        """Leave it: Lightning fetches a batch ahead, and `prefetch.py` has it moved by when `training_step` uses it."""
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -8,9 +8,9 @@ import torch
 
 from data_shards.batch import Batch
 from data_shards.loader import Loader
-from pipeline.models.seeds import seeded
 from pipeline.objectives import Objective, Progress
 from pipeline.stages import pretrain
+from pipeline.training.assembly import materialise
 from pipeline.views import Views
 from tests.benchmarks.side import serve
 from tests.benchmarks.sides.course import Budget, accuracy, recipe
@@ -36,8 +36,9 @@ def start(shards: str, seconds: float, seed: int, threads: int, weights: str) ->
     """Build what trains, and write the backbone's weights for the other sides; gives what is known of it."""
     torch.set_num_threads(threads)
     Running.config = config = recipe(shards, seed, threads)
-    with seeded(seed):
+    with torch.device("meta"):
         Running.objective = objective = config.objective.build(config.model.build())
+    materialise(objective, torch.device("cpu"), seed)
     Running.optimizer = config.optimizer.build(objective, batch=config.trainer.batch)
     Running.loader = pretrain.loader_for(config)
     Running.batches = iter(Running.loader)
