@@ -1,6 +1,7 @@
 """`python -m pipeline STAGE CONFIG.yaml [key=value ...]`: the one way to run anything.
 
-Exit status: 0 done, 2 a mistake of the user's (one clear sentence, no traceback), 130 stopped by Ctrl-C.
+Exit status: 0 done, 2 a mistake of the user's (one clear sentence, no traceback), 75 told to stop and all is saved (by
+SIGUSR2 or SIGTERM; `preemption.py`), 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from data_shards.errors import UserError
+from pipeline import preemption
+from pipeline.distributed import PREEMPTED, is_first
+from pipeline.preemption import Preempted
 from pipeline.stages import STAGES
 
 _REHEARSE = """usage: python -m pipeline rehearse [CONFIG.yaml] [key=value ...]
@@ -25,6 +30,8 @@ settings, beside those of pretrain:
   rate     (float)                images per second that the trainer takes, over all processes; without it, all it can
   json     (text)                 a file for the figures"""
 USAGE = "python -m pipeline STAGE [CONFIG.yaml] [key=value ...]"
+_DEFERRED = {"pretrain": True, "finetune": True, "chain": False}
+"""What heeds signals that tell it to stop, and whether that waits for a step's end from the start on."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,6 +41,10 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Preempted as reason:
+        if is_first() and str(reason):
+            print(f"preempted: {reason}; the same command goes on from there", file=sys.stderr, flush=True)
+        return PREEMPTED
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -47,16 +58,10 @@ def _run(arguments: list[str]) -> int:
         print(_help())
         return 0
     name, *rest = arguments
-    if name == "schema":
-        return _write_schemas(Path(rest[0] if rest else "configs/schema"))
-    if name == "rehearse":
-        return _rehearse(rest)
-    if name == "plan":
-        from pipeline.stages import plan
-
-        return plan.command(rest)
+    if name in _COMMANDS:
+        return _COMMANDS[name].run(rest)
     if name not in STAGES:
-        near = difflib.get_close_matches(name, [*STAGES, "plan", "rehearse", "schema"], 1)
+        near = difflib.get_close_matches(name, [*STAGES, *_COMMANDS], 1)
         meant = f"did you mean {near[0]}?" if near else f"stages are {', '.join(STAGES)}"
         raise UserError(name, "is no stage", meant, "python -m pipeline --help")
     if any(option in ("-h", "--help") for option in rest):
@@ -81,6 +86,13 @@ def _words(name: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
         )
     recipe = words[0] if words and "=" not in words[0] else None
     return recipe, list(words[1:] if recipe else words)
+
+
+def _plan(words: Sequence[str]) -> int:
+    """What a pretraining recipe will need."""
+    from pipeline.stages import plan
+
+    return plan.command(words)
 
 
 def _rehearse(words: Sequence[str]) -> int:
@@ -109,6 +121,24 @@ def _rehearse(words: Sequence[str]) -> int:
     return 0
 
 
+def _checkpoint(words: Sequence[str]) -> int:
+    from pipeline.checkpoints.command import main as command
+
+    return command(words)
+
+
+def _status(words: Sequence[str]) -> int:
+    """How far a run, a chain or a folder of runs is."""
+    if len(words) != 1 or words[0].startswith("-"):
+        print("usage: python -m pipeline status DIR\n\nDIR is a run directory, or a folder of runs such as a chain's.")
+        return 0 if words and words[0] in ("-h", "--help") else 2
+    from pipeline.jobs.status import follow, tell
+
+    directory = Path(words[0])
+    print(tell(directory, follow(directory)))
+    return 0
+
+
 def _above_zero(name: str, text: str | None) -> float | None:
     if text is None:
         return None
@@ -134,15 +164,13 @@ def _chain(recipe: str | None, overrides: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, STAGES)) + 2
+    width = max(map(len, [*STAGES, *_COMMANDS])) + 2
     lines = [f"usage: {USAGE}", "", "stages:"]
     lines += [f"  {name:<{width}}{summary}" for name, summary in STAGES.items()]
     lines += [
         "",
         "also:",
-        f"  {'plan':<{width}}what a pretrain recipe will need, before it runs: memory, disk, steps, arithmetic",
-        f"  {'rehearse':<{width}}the loader of a pretrain recipe alone: images/s, and what limits it",
-        f"  {'schema':<{width}}JSON Schema of every recipe, for editors",
+        *(f"  {name:<{width}}{command.summary}" for name, command in _COMMANDS.items()),
         "",
         "A recipe is a YAML file in configs/; key=value changes one setting, for example trainer.batch=512.",
         "The same command again resumes, or does nothing when its artifact already matches.",
@@ -170,8 +198,9 @@ def _stage_help(name: str) -> str:
     return "\n".join(lines)
 
 
-def _write_schemas(folder: Path) -> int:
+def _write_schemas(words: Sequence[str]) -> int:
     """JSON Schema of every stage's recipe, for editors that complete YAML."""
+    folder = Path(words[0] if words else "configs/schema")
     from pipeline import config
     from pipeline.stages.stage import module
 
@@ -183,5 +212,23 @@ def _write_schemas(folder: Path) -> int:
     return 0
 
 
+class _Command(NamedTuple):
+    """What is no stage: it leaves no artifact."""
+
+    run: Callable[[Sequence[str]], int]
+    summary: str
+
+
+_COMMANDS = {
+    "plan": _Command(_plan, "what a pretrain recipe will need, before it runs: memory, disk, steps, arithmetic"),
+    "rehearse": _Command(_rehearse, "the loader of a pretrain recipe alone: images/s, and what limits it"),
+    "checkpoint": _Command(_checkpoint, "verify, list, compare or consolidate the checkpoints of a run"),
+    "status": _Command(_status, "how far a run or a chain is: jobs, steps, images/s, time left, checkpoints, requeues"),
+    "schema": _Command(_write_schemas, "JSON Schema of every recipe, for editors"),
+}
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in _DEFERRED:
+        preemption.heed(deferred=_DEFERRED[sys.argv[1]])
     sys.exit(main(sys.argv[1:]))

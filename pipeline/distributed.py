@@ -1,15 +1,29 @@
 """Which process of a job this is, from the environment that torchrun or SLURM set; and how a job of several starts.
 
-Reading the rank needs no torch. Several processes on this machine are started by torchrun, which also stops the rest
-when one fails; on a cluster `srun` has started them already.
+Reading the rank needs no torch. Several processes on this machine are started here, with the variables that torchrun
+would set, and the rest is stopped when one fails; on a cluster `srun` has started them already.
+
+torchrun itself will do too (`torchrun -m pipeline ...`). It hands SIGTERM on to the processes, which save and leave
+with 75, but then it leaves with 1 and a traceback of its own, and a SIGUSR2 ends it and not them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from pipeline.preemption import SIGNALS, told
+
+PREEMPTED = 75
+"""Exit status of a process that was asked to stop, has saved what it did, and is to be started again (EX_TEMPFAIL)."""
 
 
 def rank() -> int:
@@ -23,7 +37,7 @@ def world_size() -> int:
 
 
 def local_world_size() -> int | None:
-    """Number of processes on this machine where torchrun has started them; None where it has not."""
+    """Number of processes on this machine where torchrun or `start` has; None where `srun` has."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if "RANK" in os.environ and "LOCAL_WORLD_SIZE" in os.environ else None
 
 
@@ -38,19 +52,83 @@ def is_started() -> bool:
 
 
 def start(arguments: Sequence[str], processes: int) -> int:
-    """Run `python -m pipeline ARGUMENTS` as a job of several processes on this machine; gives the exit status.
+    """Run `python -m pipeline ARGUMENTS` as a job of several processes on this machine.
 
-    Each process gets its share of the cores for torch's own threads.
+    Gives the exit status: 0, or that of the process that ended badly first, upon which the others are stopped. Each
+    process gets its share of the cores for torch's own threads. Signals that tell it to stop are handed on to all.
     """
     threads = max(1, (os.cpu_count() or 1) // processes)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {"OMP_NUM_THREADS": str(threads), "TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ}
-    with subprocess.Popen([*command, "-m", "pipeline", *arguments], env=environment) as job:
-        try:
-            return job.wait()
-        except KeyboardInterrupt:
-            job.wait()
-            raise
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "TORCHELASTIC_RUN_ID": "here",  # by which Lightning knows that it need not start processes
+    }
+    job: list[subprocess.Popen[bytes]] = []
+    with _handed_on(job), contextlib.ExitStack() as stack:
+        for number in map(str, range(processes)):
+            own = {**environment, "RANK": number, "LOCAL_RANK": number}
+            command = [sys.executable, "-m", "pipeline", *arguments]
+            job.append(stack.enter_context(subprocess.Popen(command, env=own)))
+        if (before := told()) is not None:
+            _send(job, before)
+        return _wait(job)
+
+
+STOPPING = 30.0
+"""Seconds that processes have to leave after one has ended badly; as torchrun gives them."""
+
+
+def _wait(job: Sequence[subprocess.Popen[bytes]]) -> int:
+    """The status of the first process that ended badly, or 0, once all have ended."""
+    first, deadline = 0, float("inf")
+    while any(process.poll() is None for process in job):
+        bad = [process.returncode for process in job if process.returncode]
+        if bad and not first:
+            first, deadline = bad[0], time.monotonic() + STOPPING
+            _send(job, signal.SIGTERM)
+        if time.monotonic() > deadline:
+            _send(job, signal.SIGKILL)
+        time.sleep(0.05)
+    first = first or next((process.returncode for process in job if process.returncode), 0)
+    return first if first >= 0 else 128 - first
+
+
+@contextlib.contextmanager
+def _handed_on(job: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Hand signals that tell this process to stop on to the processes of the job."""
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        _send(job, signal.Signals(number))
+
+    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    try:
+        yield
+    except KeyboardInterrupt:  # which the terminal has sent to all
+        _wait(job)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _send(job: Sequence[subprocess.Popen[bytes]], number: signal.Signals) -> None:
+    for process in job:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def _free_port() -> int:
+    """A port below 32768, where Linux begins to hand them out: it stays free until the first process listens."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32768)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def under_srun() -> bool:

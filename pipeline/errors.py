@@ -4,7 +4,8 @@ UserError             where, what was given, what would be right, the next comma
 ├── ConfigError       a recipe or an override; holds every mistake found, one line each
 ├── ArtifactError     a stage's input is missing or of another kind
 ├── RunError          the run directory holds another run
-└── TrainingError     training cannot go on: non-finite loss, a batch the processes cannot share
+├── TrainingError     training cannot go on: non-finite loss, a batch the processes cannot share
+└── JobError          a job on a cluster cannot be submitted, started or gone on with
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 from data_shards.errors import UserError
 
-__all__ = ["ArtifactError", "ConfigError", "RunError", "TrainingError", "UserError"]
+__all__ = ["ArtifactError", "ConfigError", "JobError", "RunError", "TrainingError", "UserError"]
 
 
 class ConfigError(UserError):
@@ -40,3 +41,7 @@ class RunError(UserError):
 
 class TrainingError(UserError):
     """Training cannot go on."""
+
+
+class JobError(UserError):
+    """A job on a cluster cannot be submitted or started, or is not worth another start."""

@@ -25,6 +25,8 @@ METRICS = "metrics.jsonl"
 REPORT = "report.html"
 CHAIN = "chain.yaml"
 """In the directory above: the chain that a run belongs to."""
+JOBS = "jobs"
+"""What is known of a run's jobs on a cluster: their logs and their starts. It may be there before the run."""
 OWNER = ".fingerprint"
 
 
@@ -46,7 +48,7 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
             owner = _read(path / OWNER)
             # What begins with a dot may be another job's that is just entering.
-            if owner is None and any(not found.name.startswith(".") for found in path.iterdir()):
+            if owner is None and any(not found.name.startswith(".") and found.name != JOBS for found in path.iterdir()):
                 raise RunError(
                     str(path),
                     "is not empty and holds no run of this pipeline",

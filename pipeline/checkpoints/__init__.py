@@ -1,6 +1,13 @@
-"""Checkpoints that can be trusted: written whole or not at all, hashed, found again, read on any number of processes.
+"""Checkpoints that prove themselves: written whole or not at all, hashed, found again, read on any number of processes.
 
-store.py    save, latest, verify, restore: directories of torch.distributed.checkpoint files with a manifest of hashes
-state.py    what goes in: an objective's and an optimizer's tensors under names that do not depend on sharding
-tensors.py  one hash over named tensors, the same for the same values however they were saved
+store.py         save, find, restore: what the rest of the pipeline calls
+saver.py         saves while training goes on; a copy of the state (staging.py), then a second thread
+├── pieces.py    which process writes which piece of the state (state.py)
+├── part.py      the file of one process, hashed while it is written
+└── commit.py    the parts of all made a checkpoint; retention.py says which others stay
+reader.py        reads pieces into tensors sharded in any way; first_format.py reads the first format, safely
+manifest.py      what lies where, and what a checkpoint says of itself
+verify.py        files against the manifest, tensors against the root (content.py, tensors.py)
+command.py       python -m pipeline checkpoint verify|list|diff|consolidate
+generators.py, values.py, job.py    random states, what is no tensor, messages between processes
 """

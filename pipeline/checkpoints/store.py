@@ -1,23 +1,14 @@
-"""Save, find, verify and restore checkpoints in a run directory.
+"""Save, find and restore checkpoints in a run directory; manifest.py shows what lies there.
 
-    checkpoints/
-        step-000000500/       one checkpoint: torch.distributed.checkpoint files, a part per process
-            manifest.json     step, samples consumed, state of the stream, every file's size and sha256: written last
-
-A save goes to a temporary directory, is flushed, hashed and renamed, so a name that exists is a whole checkpoint.
-`latest` gives the newest one whose hashes hold and says which it passed over. Loading never asks how many processes
-wrote it.
+A name that exists is a whole checkpoint. `latest` gives the newest one whose hashes hold and says which it passed over.
+Loading never asks how many processes wrote it, and runs nothing that a file holds.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,144 +16,165 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as read_state
-from torch.distributed.checkpoint.state_dict_saver import save as write_state
+from torch.distributed.checkpoint.storage import StorageReader
 
-from pipeline import distributed
-from pipeline.artifacts import describe_files, digest, write_atomically
+from pipeline.checkpoints import generators
+from pipeline.checkpoints.commit import Position
+from pipeline.checkpoints.first_format import FirstFormat, SafePlanner
+from pipeline.checkpoints.head import read_metadata
+from pipeline.checkpoints.job import Job
+from pipeline.checkpoints.manifest import FIRST_FORMAT, FOLDER, DamageError, Saved, directories, read_manifest
+from pipeline.checkpoints.part import part_name
+from pipeline.checkpoints.reader import Reader
+from pipeline.checkpoints.retention import Retention
+from pipeline.checkpoints.saver import Saver
 from pipeline.checkpoints.state import OBJECTIVE, State
+from pipeline.checkpoints.tensors import root_hash
+from pipeline.checkpoints.verify import faults_of, root_of, verify
 from pipeline.errors import ArtifactError
 
-FOLDER = "checkpoints"
-MANIFEST = "manifest.json"
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint on disk."""
-
-    path: Path
-    step: int
-    consumed: int
-    """Samples the job had consumed: where the stream goes on."""
-    stream: Mapping[str, Any] = field(default_factory=dict)
-    """The state of the stream, `Loader.state_dict`: what it must be resumed on."""
+__all__ = [
+    "FOLDER",
+    "Position",
+    "Retention",
+    "Saved",
+    "Saver",
+    "content",
+    "latest",
+    "read_into",
+    "read_tensors",
+    "restore",
+    "save",
+    "verify",
+]
 
 
 def save(
     run: Path, state: State, *, step: int, consumed: int, keep: int, stream: Mapping[str, Any] | None = None
 ) -> Saved:
-    """Write a checkpoint and remove all but the newest `keep`. A collective; raises OSError where the disk is full."""
-    folder = run / FOLDER
-    final = folder / f"step-{step:09d}"
-    temporary = folder / f".step-{step:09d}.tmp"
-    first = distributed.is_first()
-    if first:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    _barrier()
+    """Write one checkpoint here and now, and keep the newest `keep`. A collective; `Saver` does it in the background.
+
+    Raises `RunError` where the disk does not take it.
+    """
+    saver = Saver(run, Retention(last=keep))
     try:
-        with _alone_is_fine():
-            write_state(state, storage_writer=FileSystemWriter(temporary, sync_files=True), no_dist=not _is_job())
-    except CheckpointException as error:
-        raise _cause(error) from error
-    if first:
-        names = [path.name for path in temporary.iterdir()]
-        facts = {"format": FORMAT, "step": step, "consumed": consumed, "stream": dict(stream or {})}
-        facts["files"] = describe_files(temporary, names)
-        write_atomically(temporary / MANIFEST, json.dumps({**facts, "hash": digest(facts)}, indent=1))
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
-        _flush_directory(folder)
-        for old in list(_directories(folder))[keep:]:
-            shutil.rmtree(old)
-    _barrier()
-    return Saved(final, step, consumed, stream or {})
+        saver.save(state, Position(step=step, consumed=consumed, stream=stream or {}), wait=True)
+    finally:
+        saver.close()
+    assert saver.newest is not None
+    return saver.newest
 
 
 def latest(run: Path) -> tuple[Saved | None, list[str]]:
-    """The newest checkpoint that verifies, and one sentence for each newer one that does not."""
-    passed_over: list[str] = []
-    for path in _directories(run / FOLDER):
-        faults = verify(path)
-        if not faults:
-            manifest = json.loads((path / MANIFEST).read_text())
-            return Saved(path, manifest["step"], manifest["consumed"], manifest.get("stream", {})), passed_over
-        passed_over.append(f"{path.name} is damaged ({faults[0]})")
-    return None, passed_over
+    """The newest checkpoint that verifies, and one sentence for each newer one that does not.
 
-
-def verify(path: Path) -> list[str]:
-    """What is wrong with a checkpoint: a file missing or changed, a manifest not as written. Empty when it is whole."""
+    In a job whose process group stands it is a collective: the processes share the files, and all learn the result.
+    """
+    job = Job()
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        intact = manifest.pop("hash") == digest(manifest)
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        return [f"{MANIFEST} cannot be read: {error}"]
-    if not intact:
-        return [f"{MANIFEST} has changed"]
-    if manifest["format"] != FORMAT:
-        return [f"{MANIFEST} has format {manifest['format']}, not {FORMAT}"]
-    expected = manifest["files"]
-    missing = [f"{name} is missing" for name in expected if not (path / name).is_file()]
-    if missing:
-        return missing
-    found = describe_files(path, expected)
-    return [f"{name} has changed" for name in expected if found[name] != expected[name]]
+        passed_over: list[str] = []
+        for path in job.tell(directories(run / FOLDER) if job.is_first else []):
+            faults = _verified_together(path, job)
+            if not faults:
+                return Saved.load(path), passed_over
+            passed_over.append(f"{path.name} is damaged ({faults[0]})")
+        return None, passed_over
+    finally:
+        job.close()
+
+
+def _verified_together(path: Path, job: Job) -> list[str]:
+    """`verify`, each process looking at its share of the files."""
+    if job.world == 1:
+        return verify(path)
+    try:
+        files = read_manifest(path)["files"]
+        faults = faults_of(path, files, sorted(files)[job.rank :: job.world])
+    except DamageError as error:
+        faults = [str(error)]
+    return job.tell([fault for found in job.gather(faults) for fault in found])
 
 
 def restore(saved: Saved, state: State) -> None:
-    """Fill `state` (as `training_state` gives it) from a checkpoint, whatever the number of processes then and now."""
-    with _alone_is_fine():
-        read_state(state, storage_reader=FileSystemReader(saved.path), no_dist=not _is_job())
+    """Fill `state` (as `training_state` gives it) from a checkpoint, whatever the number of processes then and now.
+
+    Random generators go on as they stood; on another number of processes see generators.py. Raises `ArtifactError`
+    where names or shapes differ, or a file would run code.
+    """
+    _read(saved.path, state, reader_of(saved.path), alone=not _is_job())
+    if not saved.processes:
+        return
+    rank, world = (dist.get_rank(), dist.get_world_size()) if _is_job() else (0, 1)
+    if world == saved.processes:
+        generators.set_states(read_metadata(saved.path / part_name(rank, world))["generators"])
+    else:
+        generators.seed_from(saved.root, rank)
+
+
+def read_into(path: Path, state: Mapping[str, Any], prefix: str = "") -> None:
+    """Fill tensors, sharded or whole, with those of the objective whose names begin with `prefix`, in place.
+
+    `state` has them without the prefix, as `get_model_state_dict(backbone)` gives them for prefix "backbone.". Each
+    process reads only its rows. A collective. Raises `ArtifactError` where names or shapes differ.
+    """
+    _read(
+        path,
+        {f"{OBJECTIVE}.{prefix}{name}": tensor for name, tensor in state.items()},
+        reader_of(path),
+        alone=not _is_job(),
+    )
 
 
 def read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
     """The objective's tensors whose names begin with `prefix`, whole, with the prefix removed; reads nothing else."""
-    reader = FileSystemReader(path)
     start = f"{OBJECTIVE}.{prefix}"
-    wanted: dict[str, Any] = {}
-    for name, facts in reader.read_metadata().state_dict_metadata.items():
-        if name.startswith(start) and isinstance(facts, TensorStorageMetadata):
-            wanted[name] = facts.properties.dtype, facts.size
+    reader = reader_of(path)
+    wanted = {
+        name: torch.empty(facts.size, dtype=facts.properties.dtype)
+        for name, facts in reader.read_metadata().state_dict_metadata.items()
+        if name.startswith(start) and isinstance(facts, TensorStorageMetadata)
+    }
     if not wanted:
         raise ArtifactError(str(path), f"holds no tensor named {start}*", "name a checkpoint that this pipeline wrote")
-
-    tensors = {name: torch.empty(size, dtype=dtype) for name, (dtype, size) in wanted.items()}
-    with _alone_is_fine():
-        read_state(tensors, storage_reader=reader, no_dist=True)
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items()}
+    _read(path, wanted, reader, alone=True)
+    return {name.removeprefix(start): tensor for name, tensor in wanted.items()}
 
 
-def _directories(folder: Path) -> Iterator[Path]:
-    """Finished checkpoints, newest first."""
-    if folder.is_dir():
-        yield from sorted((path for path in folder.iterdir() if path.name.startswith("step-")), reverse=True)
+def read_whole(path: Path, reader: StorageReader, name: str) -> Tensor:
+    """One tensor of a checkpoint, by its full name, whole, on the CPU."""
+    facts = reader.read_metadata().state_dict_metadata[name]
+    assert isinstance(facts, TensorStorageMetadata)
+    tensor = torch.empty(facts.size, dtype=facts.properties.dtype)
+    _read(path, {name: tensor}, reader, alone=True)
+    return tensor
 
 
-def _cause(error: CheckpointException) -> BaseException:
-    """The disk's own error behind a failed save, or the whole report.
-
-    torch's zip writer hides it in the context of its own; errors of other processes arrive without one.
-    """
-    for fault, _ in error.failures.values():
-        link: BaseException | None = fault
-        while link is not None:
-            if isinstance(link, OSError):
-                return link
-            link = link.__cause__ or link.__context__
-    return error
+def content(path: Path) -> str:
+    """`root_hash` over the objective's tensors, without reading them where the checkpoint says it."""
+    reader = reader_of(path)
+    return root_of(reader.index, f"{OBJECTIVE}.") if isinstance(reader, Reader) else root_hash(read_tensors(path, ""))
 
 
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def reader_of(path: Path) -> StorageReader:
+    """What reads a checkpoint. Raises `ArtifactError` for what is none."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return FirstFormat(path) if read_manifest(path)["format"] == FIRST_FORMAT else Reader(path)
+    except (DamageError, OSError, ValueError) as error:
+        raise ArtifactError(str(path), f"cannot be read ({error})", "name a checkpoint that verifies") from None
+
+
+def _read(path: Path, state: dict[str, Any], reader: StorageReader, *, alone: bool) -> None:
+    try:
+        with _alone_is_fine():
+            read_state(state, storage_reader=reader, planner=SafePlanner(), no_dist=alone)
+    except CheckpointException as error:
+        fault: BaseException = next((fault for fault, _ in error.failures.values()), error)
+        if isinstance(fault, ArtifactError):
+            raise fault from None
+        reason = " ".join(str(fault).split())
+        raise ArtifactError(str(path), f"does not fit this training: {reason}", "name another checkpoint") from error
 
 
 def _is_job() -> bool:
@@ -171,12 +183,7 @@ def _is_job() -> bool:
 
 @contextmanager
 def _alone_is_fine() -> Iterator[None]:
-    """Without a process group torch warns that it saves and loads in this process alone, which is what is meant."""
+    """Without a process group torch warns that it loads in this process alone, which is what is meant."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
         yield
-
-
-def _barrier() -> None:
-    if _is_job():
-        dist.barrier()

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import config as recipes
 from pipeline.artifacts import Artifact, write_atomically
 from pipeline.errors import ConfigError
-from pipeline.runs import CHAIN, REPORT, disk_error
+from pipeline.runs import CHAIN, CONFIG, REPORT, disk_error
 from pipeline.stages import STAGES
 from pipeline.stages.stage import execute, module
 
@@ -79,17 +79,50 @@ def load(recipe: str, overrides: Sequence[str]) -> tuple[Config, list[Link]]:
 
 
 def run(settings: Config, links: Sequence[Link]) -> list[tuple[str, Artifact]]:
-    """Run them all and write `summary.json`; gives each run's artifact. `chain.yaml` runs the same chain again."""
+    """Run them all and write `summary.json`; gives each run's artifact."""
+    note(settings, links)
+    artifacts = [(link.run, execute(link.stage, link.config)) for link in links]
+    write_atomically(Path(settings.out) / SUMMARY, json.dumps(summarise(artifacts), indent=1))
+    return artifacts
+
+
+def note(settings: Config, links: Sequence[Link]) -> None:
+    """Write `chain.yaml`, which runs the same chain again, into the chain's directory."""
     out = Path(settings.out)
-    lines = [{link.run: f"{link.run}/config.yaml"} for link in links]
+    lines = [{link.run: f"{link.run}/{CONFIG}"} for link in links]
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / CHAIN, recipes.dump({"out": settings.out, "stages": lines}))
     except OSError as error:
         raise disk_error(out, error) from error
-    artifacts = [(link.run, execute(link.stage, link.config)) for link in links]
+
+
+def noted(out: Path) -> list[str]:
+    """The names of a chain's runs, in their order, from its `chain.yaml`; none where that cannot be read."""
+    try:
+        lines = recipes.read(out / CHAIN).get("stages") or []
+        return [str(run) for line in lines for run in line]
+    except (ConfigError, TypeError):
+        return []
+
+
+def conclude(out: Path) -> list[tuple[str, Artifact]]:
+    """Write `summary.json` of a chain whose runs were started one by one. Raises `ArtifactError` if one is undone."""
+    artifacts = [(run, Artifact.load(out / run)) for run in noted(out)]
     write_atomically(out / SUMMARY, json.dumps(summarise(artifacts), indent=1))
     return artifacts
+
+
+def needs(links: Sequence[Link]) -> dict[str, list[str]]:
+    """For each run the earlier runs of the chain that it reads."""
+    return {link.run: [earlier.run for earlier in links[:i] if _reads(link, earlier)] for i, link in enumerate(links)}
+
+
+def _reads(link: Link, earlier: Link) -> bool:
+    stage = module(link.stage)
+    if hasattr(stage, "WHOLE_CHAIN"):
+        return True
+    return any(Path(wanted.path) == Path(earlier.config.out) for wanted in stage.inputs(link.config).values())
 
 
 def summarise(artifacts: Sequence[tuple[str, Artifact]]) -> dict[str, float]:

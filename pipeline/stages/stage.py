@@ -12,9 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from pipeline import artifacts, config, distributed
+from pipeline import artifacts, config, distributed, goodput
 from pipeline.artifacts import Artifact
 from pipeline.errors import RunError
+from pipeline.preemption import Preempted
 from pipeline.runs import Run, disk_error
 
 
@@ -109,6 +110,7 @@ def execute(name: str, settings: Any) -> Artifact:
         )
         if first:
             artifact.save()
+            goodput.stage_over()
             if result.kind != "report":
                 _report(out)
     return artifact
@@ -135,6 +137,8 @@ def _finished(out: Path, asked: str) -> Artifact | None:
 
 def _start_job(name: str, out: Path, processes: int, asked: str) -> Artifact:
     status = distributed.start([name, str(out / "config.yaml")], processes)
+    if status == distributed.PREEMPTED:
+        raise Preempted  # said by the processes
     if status:
         raise RunError(
             str(out),

@@ -12,12 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
-from pipeline.checkpoints.state import OBJECTIVE
-from pipeline.checkpoints.store import Saved, restore
-from pipeline.errors import ArtifactError
+from pipeline.checkpoints.store import read_into
 from pipeline.models.batchnorm import convert, group_of
 from pipeline.models.initialise import initialise
 from pipeline.objectives.objective import Objective
@@ -60,9 +57,5 @@ def load_backbone(objective: Objective, checkpoint: Path) -> None:
     """
     tensors = get_model_state_dict(objective)
     wanted = {name: tensor for name, tensor in tensors.items() if name.startswith(BACKBONE)}
-    try:
-        restore(Saved(checkpoint, step=0, consumed=0), {OBJECTIVE: wanted})
-    except (CheckpointException, RuntimeError, ValueError) as error:
-        says = " ".join(str(error).split())
-        raise ArtifactError(str(checkpoint), f"does not fit its own config: {says}", "run its stage again") from None
+    read_into(checkpoint, wanted)
     set_model_state_dict(objective, wanted, options=StateDictOptions(strict=False))

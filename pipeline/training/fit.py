@@ -22,20 +22,24 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 
 from data_shards.loader import Loader
 from data_shards.progress import Progress as ProgressLine
-from pipeline import distributed
-from pipeline.checkpoints.store import latest, read_tensors
-from pipeline.checkpoints.tensors import root_hash
+from pipeline import distributed, goodput, preemption
+from pipeline.checkpoints.store import Saved, content, latest
+from pipeline.jobs import slurm
 from pipeline.objectives.objective import Objective
+from pipeline.preemption import Preempted
 from pipeline.runs import Run
+from pipeline.training.accounting import Accounting
+from pipeline.training.deadline import Deadline
 from pipeline.training.memory import keep_memory
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.optimizers import AnyOptimizer
+from pipeline.training.pace import Pace
 from pipeline.training.prefetch import prefetched
 from pipeline.training.recording import Recording
 from pipeline.training.saving import Saving
 from pipeline.training.schedules import Duration, Schedule
 from pipeline.training.settings import TrainerConfig
-from pipeline.training.tracking import NoTracker, tracker
+from pipeline.training.tracking import NoTracker, Tracker, tracker
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,6 @@ def fit(
     module = ObjectiveModule(
         objective, optimizer, schedule, trainer, steps=steps, samples=samples, seed=seed, weights=weights
     )
-    every = max(1, round(Duration.parse(trainer.checkpoint_every).steps(per_epoch, steps)))
     track = (
         tracker(trainer.wandb, run.path, project=trainer.project, identifier=run.fingerprint[:16], config=config)
         if run.writes
@@ -90,25 +93,44 @@ def fit(
         loader.load_state_dict({**saved.stream, "consumed": saved.consumed, "number": saved.step})
     run.rewind(lambda record: record.get("step", 0) <= module.step)
     if module.step < steps:
-        done, total = module.step * trainer.batch, steps * trainer.batch
-        with ProgressLine(total, unit="images", label=label, quiet=not run.writes, start=done) as line:
-            recording = Recording(run, loader, track, line)
-            saving = Saving(run, loader, every, trainer.keep)
-            try:
-                if not trainer.on_gpu:
-                    keep_memory()
-                engine = _engine(trainer, steps - module.step, [*callbacks, recording, saving])
-                engine.fit(module, prefetched(loader, engine.strategy.root_device))
-            except SystemExit:  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from None
-            finally:
-                loader.close()
-                track.finish()
-        saved, _ = latest(run.path)
+        with preemption.deferred():
+            saved = _train(module, loader, run, label, track, callbacks)
     assert saved is not None
     assert saved.step == steps
-    content = root_hash(read_tensors(saved.path, "")) if run.writes else ""
-    return Fitted(saved.path, content, saved.step)
+    return Fitted(saved.path, content(saved.path) if run.writes else "", saved.step)
+
+
+def _train(
+    module: ObjectiveModule, loader: Loader, run: Run, label: str, track: Tracker, callbacks: Sequence[pl.Callback]
+) -> Saved | None:
+    """The steps that remain; gives the last checkpoint. Raises `Preempted` where it is told to stop before."""
+    trainer, begin, steps = module.settings, module.step, module.steps
+    pace = Pace.of(trainer, steps, module.samples / trainer.batch, goodput.read(run.path) if run.writes else ())
+    job = slurm.here() if run.writes else None
+    accounting = Accounting(run, begin)
+    saving = Saving(run, loader, pace, trainer.retention, Deadline(lambda: slurm.ends(job) if job else None))
+    end = "failed"
+    with ProgressLine(
+        steps * trainer.batch, unit="images", label=label, quiet=not run.writes, start=begin * trainer.batch
+    ) as line:
+        try:
+            if not trainer.on_gpu:
+                keep_memory()
+            engine = _engine(
+                trainer, steps - begin, [*callbacks, Recording(run, loader, track, line), saving, accounting]
+            )
+            engine.fit(module, prefetched(loader, engine.strategy.root_device))
+            end = "preempted" if saving.left else "done"
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            end = "stopped"
+            raise KeyboardInterrupt from None
+        finally:
+            accounting.take(module, end)
+            loader.close()
+            track.finish()
+    if saving.left:
+        raise Preempted(saving.left)
+    return saving.newest
 
 
 def _engine(trainer: TrainerConfig, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -121,7 +143,7 @@ def _engine(trainer: TrainerConfig, steps: int, callbacks: list[pl.Callback]) ->
     job = ModelParallelStrategy(data_parallel_size=trainer.processes, tensor_parallel_size=1)
     here = distributed.local_world_size() or trainer.devices
     plugins = [SLURMEnvironment(auto_requeue=False)] if distributed.under_srun() else []
-    return pl.Trainer(
+    engine = pl.Trainer(
         accelerator="gpu" if trainer.on_gpu else "cpu",
         devices=here,
         num_nodes=trainer.processes // here,
@@ -138,6 +160,15 @@ def _engine(trainer: TrainerConfig, steps: int, callbacks: list[pl.Callback]) ->
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+    # Its own handler of SIGTERM broadcasts from within, and each step it reads a flag from the device for it.
+    quiet: list[tuple[Any, str]] = [
+        (engine._signal_connector, "register_signal_handlers"),
+        (engine.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"),
+    ]
+    for owner, name in quiet:
+        assert hasattr(owner, name), name
+        setattr(owner, name, lambda: None)
+    return engine
 
 
 _NOISE = (

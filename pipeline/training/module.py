@@ -7,6 +7,7 @@ is the truth that checkpoints carry; Lightning is asked to run the steps that re
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ class ObjectiveModule(pl.LightningModule):
         self.metrics: Mapping[str, Tensor] = {}
         self.loss: Tensor | None = None
         self.wait = 0.0
+        self.saving = self.measuring = 0.0
+        """Seconds in which training has stood still for checkpoints, and for what is measured meanwhile."""
+        self._step_began = 0.0
         self._saved: Saved | None = None
         self._run: Any = objective
         """What a step calls: the objective, or DDP around it, which is no child so that names stay."""
@@ -77,6 +81,7 @@ class ObjectiveModule(pl.LightningModule):
         self.step, self.consumed, self._saved = saved.step, saved.consumed, saved
 
     def on_train_start(self) -> None:
+        self._step_began = time.perf_counter()
         if self._saved is not None:
             state = training_state(self.objective, self.optimizer())
             restore(self._saved, state)
@@ -110,10 +115,12 @@ class ObjectiveModule(pl.LightningModule):
         self.rate = self.optimizer().param_groups[0]["lr"]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        # The first batches were waited for before training began.
+        self.wait = min(batch.wait, time.perf_counter() - self._step_began)
         views = views_of(batch, self.device)
         with autocast(self.settings, self.device):
             outcome = self._run(views, self.progress())
-        self.loss, self.metrics, self.wait = outcome.loss.detach(), outcome.metrics, batch.wait
+        self.loss, self.metrics = outcome.loss.detach(), outcome.metrics
         return self.optimizer().scale(outcome.loss)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -123,6 +130,7 @@ class ObjectiveModule(pl.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.objective.finish_step(self.progress())
         self.step += 1
+        self._step_began = time.perf_counter()
         self.consumed += self.settings.batch
 
     def optimizer(self) -> Guarded:

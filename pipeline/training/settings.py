@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from pipeline.checkpoints.retention import Retention
 from pipeline.errors import TrainingError
 from pipeline.models.batchnorm import check_groups
 from pipeline.training.compiling import find_compiler
@@ -63,10 +64,21 @@ class TrainerConfig:
     """Seconds without a finished sample after which the threads of the loader are taken to be stuck."""
     on_stall: Literal["stop", "wait"] = _may_change("stop")
     """What is done then, once the samples that they hold are named: stop the run, or go on waiting."""
-    checkpoint_every: str | int = _may_change("5%")
-    """How often a checkpoint is saved: "500 steps", "1 epochs", "5%" of training."""
+    checkpoint_every: str | int = _may_change("auto")
+    """How often a checkpoint is saved: "500 steps", "1 epochs", "5%" of training, or auto: by what one costs and how
+    often nodes fail, after a minute first and every half hour at least."""
+    hours_between_failures: float = _may_change(1000.0)
+    """Hours between failures of a node, on average, that auto expects; those that the run meets count as well."""
     keep: int = _may_change(2)
-    """Checkpoints kept per run; older ones are removed."""
+    """Newest checkpoints kept per run; older ones are removed."""
+    keep_every: int = _may_change(0)
+    """Steps: checkpoints after a multiple of it are kept for good; 0 for none."""
+    keep_best: int = _may_change(0)
+    """So many checkpoints with the best `keep_figure` are kept as well."""
+    keep_figure: str = _may_change("knn")
+    """The figure of metrics.jsonl, as it stood when the checkpoint was saved, that says which are best."""
+    keep_order: Literal["highest", "lowest"] = _may_change("highest")
+    """Which values of `keep_figure` are best."""
     log_every: int = _may_change(10)
     """Steps per record in metrics.jsonl."""
     watch_every: str | int = _may_change("25%")
@@ -80,9 +92,15 @@ class TrainerConfig:
         for name in ("batch", "pieces", "devices", "nodes", "threads", "log_every", "max_skipped"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.keep < 1 or self.keep_every < 0 or self.keep_best < 0:
+            raise ValueError("keep must be at least 1, keep_every and keep_best at least 0")
         if self.stall_seconds <= 0:
             raise ValueError("stall_seconds must be above 0")
+        if self.hours_between_failures <= 0:
+            raise ValueError("hours_between_failures must be above 0")
         for name in ("duration", "checkpoint_every", "watch_every"):
+            if name == "checkpoint_every" and self.checkpoint_every == "auto":
+                continue
             try:
                 Duration.parse(getattr(self, name))
             except ValueError as error:
@@ -163,6 +181,17 @@ class TrainerConfig:
                 raise ValueError(
                     f"trainer.recompute ends a group at block {ends[-1]} of stage {stage}, which has {depth} blocks"
                 )
+
+    @property
+    def retention(self) -> Retention:
+        """Which checkpoints stay."""
+        return Retention(
+            last=self.keep,
+            every=self.keep_every,
+            best=self.keep_best,
+            figure=self.keep_figure,
+            order=self.keep_order,
+        )
 
     @property
     def processes(self) -> int:

@@ -5,6 +5,7 @@ The labels never reach the objective. With several processes the backbone is gat
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -58,6 +59,7 @@ class Watch(pl.Callback):
     def _measure(self, module: ObjectiveModule) -> None:
         if self.sets is None:
             return
+        began = time.perf_counter()
         tensors = whole_tensors(module.objective)
         if not self.run.writes:
             return
@@ -68,6 +70,7 @@ class Watch(pl.Callback):
         backbone.to(module.device)
         bank, query = (self._features(backbone, s, count) for s, count in zip(self.sets, (BANK, QUERY), strict=True))
         self.run.record(step=module.step, knn=round(KNN.Config().build().accuracy(bank, query), 4))
+        module.measuring += time.perf_counter() - began
 
     def _features(self, backbone: RegNet, shard_set: ShardSet, count: int) -> Features:
         chosen = shard_set.spread(count)

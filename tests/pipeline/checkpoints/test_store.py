@@ -52,7 +52,7 @@ def test_what_is_restored_is_what_was_saved_to_the_bit(tmp_path: Path) -> None:
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         saved(tmp_path, step, keep=2)
-    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["step-000000002", "step-000000003"]
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["latest", "step-000000002", "step-000000003"]
 
 
 def test_a_save_that_was_killed_leaves_nothing_that_counts(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_a_run_begun_on_one_process_goes_on_with_two(
     shutil.copytree(alone, out)
     (out / "artifact.json").unlink()
     shutil.rmtree(out / "checkpoints" / "step-000000010")
-    (out / "checkpoints" / "step-000000008" / ".metadata").write_bytes(b"damaged")
+    (out / "checkpoints" / "step-000000008" / "tensors.json").write_bytes(b"damaged")
     done = pretrain(chain, recipes, out, devices=2)
-    assert "step-000000008 is damaged (.metadata has changed)" in done.output
+    assert "step-000000008 is damaged (tensors.json has changed: 7 bytes, not" in done.output
     assert "going on from step 4 of 10" in done.output
     assert losses(out) == pytest.approx(losses(alone), abs=1.5e-6)
