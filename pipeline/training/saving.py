@@ -14,7 +14,7 @@ from pipeline.checkpoints.state import training_state
 from pipeline.checkpoints.store import FOLDER, save
 from pipeline.runs import Run, disk_error
 from pipeline.training.module import ObjectiveModule
-from pipeline.training.soundness import is_sound
+from pipeline.training.soundness import broken, is_sound
 
 
 class Saving(pl.Callback):
@@ -31,7 +31,11 @@ class Saving(pl.Callback):
         module = pl_module
         self.due |= module.step % self.every == 0 or module.step == module.steps
         assert module.loss is not None
-        if not self.due or not is_sound(module.objective, module.loss):
+        if not self.due:
+            return
+        if not is_sound(module.objective, module.loss):
+            if module.step == module.steps:
+                raise broken("a weight or the loss of a process is no number", module.step, self.run)
             return
         self.due = False
         state = training_state(module.objective, module.optimizer())
