@@ -17,6 +17,7 @@ import abc
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.pooling import average
 from pipeline.views.views import normalise
 
 Channels = tuple[float, float, float]
@@ -46,7 +47,7 @@ class Backbone(nn.Module, abc.ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Features averaged over the map (images, width), in fp32 whatever autocast made of the map."""
         found = self.features(images)
-        return found.mean((2, 3), dtype=torch.promote_types(found.dtype, torch.float32))
+        return average(found, torch.promote_types(found.dtype, torch.float32))
 
     def prepare(self, crops: Tensor) -> Tensor:
         """Normalised images of uint8 crops (..., 3, S, S), in the precision that autocast asks for."""

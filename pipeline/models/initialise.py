@@ -35,21 +35,26 @@ def initialise(module: nn.Module, seed: int) -> None:
     A parameter may be a plain tensor, or a DTensor that is replicated or sharded on its rows over any dimensions of
     its mesh. Buffers are those of BatchNorm, or of a module that defines `reset_buffers()`, which fills them in place.
 
-    Raises NotImplementedError for a parameter or buffer that nobody has said how to start, or sharded otherwise.
+    Raises NotImplementedError for a parameter or buffer that nobody has said how to start, or sharded otherwise;
+    ValueError for a law of no parameter, or a parameter still on meta.
     """
     laws: dict[str, Law] = {}
     for path, part in module.named_modules():
         for name, law in laws_of(part).items():
             laws.setdefault(clean_name(f"{path}.{name}" if path else name), law)
         _reset_buffers(path, part)
-    seen: set[str] = set()
+    drawn: set[str] = set()
     for path, parameter in module.named_parameters():
         name = clean_name(path)
-        assert name not in seen, f"two parameters are called {name}"
-        seen.add(name)
+        assert name not in drawn, f"two parameters are called {name}"
         if name not in laws:
             raise NotImplementedError(f"nobody says how {name} starts; give its module a method laws() that does")
         fill_(parameter, laws[name], f"{seed} {name}")
+        drawn.add(name)
+    # Shared parameters have several names, and are drawn under the first.
+    unknown = laws.keys() - {clean_name(path) for path, _ in module.named_parameters(remove_duplicate=False)}
+    if unknown:
+        raise ValueError(f"laws() speaks of {', '.join(sorted(unknown))}, but there is no such parameter")
 
 
 def clean_name(path: str) -> str:

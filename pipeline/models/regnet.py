@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pycls.core.config import cfg as pycls_config
-from pycls.models.anynet import AnyNet
+from pycls.models.anynet import SE, AnyNet
 from pycls.models.regnet import adjust_ws_gs_comp, generate_regnet, get_stages_from_blocks
 from torch import Tensor, nn
 
 from pipeline.models.backbone import Backbone, Channels
 from pipeline.models.laws import Law, normal
+from pipeline.models.pooling import Average
 from pipeline.models.sizes import SQUEEZE, design
 from pipeline.views.views import IMAGENET_MEAN, IMAGENET_STD
 
@@ -115,6 +116,9 @@ class RegNet(Backbone):
         self._sequence = [name for name, _ in network.named_children() if name != "head"]
         for name in self._sequence:
             self.add_module(name, getattr(network, name))
+        for layer in self.modules():
+            if isinstance(layer, SE):
+                layer.avg_pool = Average()
 
     def features(self, images: Tensor) -> Tensor:
         for name in self._sequence:

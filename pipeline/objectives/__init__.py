@@ -6,9 +6,10 @@ How to add one, in one file:
 2. give it a nested `Config` (frozen, keyword-only dataclass) with `name: Literal["<paper>"]`, a help string under every
    field, `build(backbone)`, and `check(batch)`, which says what is doubtful at a global batch;
 3. keep its maths in pure functions beside it, so that a test compares them with a transcription of the paper;
-4. sums over the batch go through `collectives`, so that two processes give the loss and gradient of one; it is built
-   on the meta device, so a module with buffers of its own has `reset_buffers()`, and state is no attribute;
-5. put its Config into `AnyObjective` below, and a recipe into `configs/pretrain/`.
+4. sums over the batch go through `collectives`, so that two processes give the loss and gradient of one;
+5. training builds it on the meta device and fills it afterwards, so what lasts longer than a step is a parameter or a
+   buffer, and a module with buffers of its own says in `reset_buffers()` how they start;
+6. put its Config into `AnyObjective` below, and a recipe into `configs/pretrain/`.
 
 `tests/pipeline/objectives/test_contract.py` then takes it through what every objective owes: a finite loss whose
 gradient reaches the backbone, an energy that tells a match from a collapse, state that survives a checkpoint, and

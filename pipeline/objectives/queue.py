@@ -58,5 +58,5 @@ def slots(length: int, batch: int) -> int:
     if length % batch:
         below, above = length // batch * batch, (length // batch + 1) * batch
         fits = f"{below} or {above}" if below else str(above)
-        raise ValueError(f"queue {length} is no whole number of batches of {batch} samples; make it {fits}")
+        raise ValueError(f"objective.queue: {length} samples are no whole number of batches of {batch}; make it {fits}")
     return length // batch

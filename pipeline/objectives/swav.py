@@ -92,7 +92,7 @@ class SwAV(Objective):
             return [
                 f"objective.prototypes: {most} are more than the {samples} samples they are shared out among (batch "
                 f"{batch}, queue {self.queue}), so a code is spread over {most / samples:.1f} of them and the loss may "
-                f"stay at ln K = {math.log(most):.2f}; SEER went up to 4; take fewer, a larger batch, or "
+                f"stay at ln K = {math.log(most):.2f} (SEER went up to 4); take fewer, a larger batch, or "
                 f"objective.queue={longer}"
             ]
 

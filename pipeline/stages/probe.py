@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 from data_shards.loader import Loader
 from data_shards.progress import Progress
 from data_shards.stream import ShardSet
@@ -19,8 +21,8 @@ from pipeline.evaluation.energy import effective_rank
 from pipeline.evaluation.features import Features, extract
 from pipeline.evaluation.knn import KNN
 from pipeline.evaluation.linear import LinearProbe
+from pipeline.models.initialise import initialise
 from pipeline.models.regnet import RegNet
-from pipeline.models.seeds import seeded
 from pipeline.released import backbones
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
@@ -78,8 +80,10 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         )
     networks = {"pretrained": backbones.load(inputs["checkpoint"])}
     if config.baseline:
-        with seeded(config.seed):
-            networks["random"] = backbones.architecture(inputs["checkpoint"]).build()
+        with torch.device("meta"):
+            random = backbones.architecture(inputs["checkpoint"]).build()
+        initialise(random.to_empty(device="cpu"), config.seed)
+        networks["random"] = random
     figures: dict[str, float] = {}
     total = len(networks) * sum(shard_set.samples for shard_set in sets.values())
     with Progress(total, unit="images", label="probe") as progress:

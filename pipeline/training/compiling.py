@@ -23,10 +23,10 @@ def find_compiler() -> str | None:
     return next((found for found in map(shutil.which, names) if found), None)
 
 
-def compile_blocks(backbone: Backbone) -> None:
+def compile_blocks(backbone: Backbone, backend: str = "inductor") -> None:
     """Compile each block of `backbone` at its first run. Call before sharding."""
     blocks = backbone.blocks()
     # All blocks are one class, and torch counts versions a class; past the limit it goes on uncompiled.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _VERSIONS * len(blocks))
     for block in blocks:
-        block.forward = torch.compile(block.forward, dynamic=False)
+        block.forward = torch.compile(block.forward, dynamic=False, backend=backend)

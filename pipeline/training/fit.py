@@ -26,6 +26,7 @@ from pipeline import distributed
 from pipeline.checkpoints.store import content, latest
 from pipeline.objectives.objective import Objective
 from pipeline.runs import Run
+from pipeline.training.memory import keep_memory
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.optimizers import AnyOptimizer
 from pipeline.training.prefetch import prefetched
@@ -93,6 +94,8 @@ def fit(
             recording = Recording(run, loader, track, line)
             saving = Saving(run, loader, every, trainer.retention)
             try:
+                if not trainer.on_gpu:
+                    keep_memory()
                 engine = _engine(trainer, steps - module.step, [*callbacks, recording, saving])
                 engine.fit(module, prefetched(loader, engine.strategy.root_device))
             except SystemExit:  # what Lightning makes of Ctrl-C

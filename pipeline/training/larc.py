@@ -26,7 +26,7 @@ class LARC:
         """Added to the denominator."""
 
         def __post_init__(self) -> None:
-            if self.trust <= 0 or self.eps < 0:
+            if not self.trust > 0 or not self.eps >= 0:
                 raise ValueError("trust must be above 0 and eps at least 0")
 
         def build(self) -> LARC:

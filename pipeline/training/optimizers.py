@@ -8,6 +8,7 @@ step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -41,9 +42,9 @@ class Settings:
     """Global norm that the gradient is shortened to where it is longer; null for never."""
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or self.weight_decay < 0:
+        if not 0 < self.rate < math.inf or not 0 <= self.weight_decay < math.inf:
             raise ValueError("rate must be above 0 and weight_decay at least 0")
-        if self.clip_norm is not None and self.clip_norm <= 0:
+        if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError("clip_norm must be above 0, or null for no clipping")
         if self.per is not None and self.per < 1:
             raise ValueError(f"per is {self.per}; give the batch that the rate is meant for, such as 256, or null")
@@ -152,7 +153,7 @@ class LARS(SGD):
         def __post_init__(self) -> None:
             super().__post_init__()
             _check_momentum(self.momentum, self.nesterov)
-            if self.trust <= 0 or self.eps < 0:
+            if not self.trust > 0 or not self.eps >= 0:
                 raise ValueError("trust must be above 0 and eps at least 0")
 
         def settle(self, member: Member, batch: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline.checkpoints.store import Position, Retention, Saved, Saver
 from pipeline.errors import RunError
 from pipeline.runs import CONFIG, METRICS, Run
 from pipeline.training.module import ObjectiveModule
-from pipeline.training.soundness import is_sound
+from pipeline.training.soundness import broken, is_sound
 
 
 class Saving(pl.Callback):
@@ -52,8 +52,12 @@ class Saving(pl.Callback):
         self._record()
         self.due |= module.step % self.every == 0 or module.step == module.steps
         assert module.loss is not None
-        if self.due and is_sound(module.objective, module.loss):
+        if not self.due:
+            return
+        if is_sound(module.objective, module.loss):
             self.save(module)
+        elif module.step == module.steps:
+            raise broken("a weight or the loss of a process is no number", module.step, self.run)
 
     def save(self, module: ObjectiveModule) -> None:
         """A checkpoint of the step just done: in the background, but of the last step here and now. A collective."""

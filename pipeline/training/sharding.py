@@ -77,6 +77,8 @@ def replicate(objective: Objective, trainer: TrainerConfig) -> DistributedDataPa
             gradient_as_bucket_view=True,
             static_graph=True,
         )
+    # A 1x1 convolution's gradient says other strides for the same memory.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if trainer.reduce == "bf16":
         replicated.register_comm_hook(None, bf16_compress_hook)
     return replicated

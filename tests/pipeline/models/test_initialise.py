@@ -217,6 +217,30 @@ def test_what_nobody_says_how_to_start_is_named(kind: str, sentence: str) -> Non
         initialise(nn.ModuleDict({"layer": Silent(kind)}), 0)
 
 
+class Misspelt(nn.Linear):
+    def laws(self) -> dict[str, Law]:
+        return {"weight": normal(1.0), "bias": constant(0.0), "wieght": normal(0.1)}
+
+
+def test_a_law_of_no_parameter_is_named() -> None:
+    with pytest.raises(ValueError, match=r"speaks of layer\.wieght, but there is no such parameter"):
+        initialise(nn.ModuleDict({"layer": Misspelt(2, 2)}), 0)
+
+
+def test_a_shared_parameter_is_drawn_once_and_a_compiled_module_is_drawn_as_the_plain_one() -> None:
+    torch.manual_seed(0)
+    both = nn.ModuleDict({"first": nn.Linear(3, 3), "second": nn.Linear(3, 3)})
+    both["second"].weight = both["first"].weight
+    initialise(both, 0)
+    assert torch.equal(both["first"].weight, drawn(lambda: nn.ModuleDict({"first": nn.Linear(3, 3)}))["first.weight"])
+    network = Network()
+    network.backbone = torch.compile(network.backbone, backend="eager")  # type: ignore[assignment]
+    initialise(network, 0)
+    expected = drawn()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, expected[clean_name(name)]), name
+
+
 def test_a_network_that_is_still_on_meta_is_refused() -> None:
     with pytest.raises(ValueError, match="call to_empty"):
         initialise(nn.Linear(2, 2, device="meta"), 0)

@@ -253,13 +253,13 @@ def test_a_config_that_means_nothing_is_refused(change: dict[str, object]) -> No
 
 def test_a_queue_of_no_whole_batches_is_refused_with_lengths_that_fit() -> None:
     with pytest.raises(
-        ValueError, match="queue 1000 is no whole number of batches of 256 samples; make it 768 or 1024"
+        ValueError, match="queue: 1000 samples are no whole number of batches of 256; make it 768 or 1024"
     ):
         SwAV.Config(queue=1000).check(256)
     with pytest.raises(ValueError, match=r"make it 256$"):
         SwAV.Config(queue=100).check(256)
     objective = small_swav(queue=12)
-    with pytest.raises(ValueError, match="queue 12 is no whole number of batches of 8 samples"):
+    with pytest.raises(ValueError, match="queue: 12 samples are no whole number of batches of 8"):
         objective(random_views(8), at(0))
 
 

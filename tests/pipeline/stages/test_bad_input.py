@@ -124,10 +124,43 @@ def test_a_loss_that_is_no_number(
     capsys: pytest.CaptureFixture[str], chain: tuple[Path, Done], recipes: Path, tmp_path: Path
 ) -> None:
     command = ("pretrain", str(recipes / "pretrain.yaml"), f"shards={chain[0] / 'shard'}", f"out={tmp_path / 'run'}")
-    says = refused(capsys, *command, "optimizer.rate=1e30", "trainer.checkpoint_every=1 steps", "schedule.warmup=0")
-    assert "the loss is nan at step" in says
+    settings = ("optimizer.rate=1e30", "trainer.checkpoint_every=1 steps", "schedule.warmup=0", "trainer.max_skipped=3")
+    says = refused(capsys, *command, *settings)
+    assert "the last 3 steps had a gradient that is no number, and the loss is nan at step" in says
     assert "lower optimizer.rate" in says
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) >= 1, "what was good is kept"
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("trainer.precision=fp16", "trainer.accelerator=cpu"), "use precision=bf16"),
+        (("trainer.sharding=fsdp",), "use auto"),
+        (("trainer.sync_batchnorm=3", "trainer.devices=2"), "sizes that fit are 1, 2"),
+        (("trainer.recompute=[[1],[2]]",), "ends a group at block 2 of stage 2, which has 1 blocks"),
+        (("optimizer.rate=0",), "rate must be"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is_written(
+    words: tuple[str, ...],
+    cure: str,
+    capsys: pytest.CaptureFixture[str],
+    chain: tuple[Path, Done],
+    recipes: Path,
+    tmp_path: Path,
+) -> None:
+    command = ("pretrain", str(recipes / "pretrain.yaml"), f"shards={chain[0] / 'shard'}", f"out={tmp_path / 'run'}")
+    assert cure in refused(capsys, *command, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_prototypes_than_a_batch_can_fill_are_doubted_once(
+    capsys: pytest.CaptureFixture[str], chain: tuple[Path, Done], recipes: Path, tmp_path: Path
+) -> None:
+    command = ("pretrain", str(recipes / "pretrain.yaml"), f"shards={chain[0] / 'shard'}", f"out={tmp_path / 'run'}")
+    assert main([*command, "objective.prototypes=100", "trainer.duration=1 steps", "trainer.watch_every=0 steps"]) == 0
+    assert capsys.readouterr().out.count("100 are more than the 32 samples") == 1
 
 
 def test_help_and_shard_start_without_torch(tmp_path: Path) -> None:

@@ -101,14 +101,19 @@ def test_clipping_is_torchs(name: str) -> None:
 
 
 def test_a_clipped_gradient_is_what_layer_wise_rates_see() -> None:
-    """The factor of a bias of norm zero is one, so its update shows the gradient itself, shortened."""
+    """LARC moves a layer by a share of its size, however long the gradient, but a bias of zero by the gradient."""
     clipped, plain = network(), network()
-    optimizers = [SGD.Config(clip_norm=clip).build(net, 256) for net, clip in ((clipped, 0.5), (plain, None))]
+    optimizers = [
+        SGD.Config(rate=1.0, weight_decay=0.0, clip_norm=clip).build(module, batch=256)
+        for module, clip in ((clipped, 0.5), (plain, None))
+    ]
     for module, optimizer in zip((clipped, plain), optimizers, strict=True):
         set_gradients(module, 0)
         optimizer.step()
     shortened = 0.5 / optimizers[1].metrics["grad_norm"]
+    assert shortened < 0.2
     torch.testing.assert_close(clipped[1].bias, plain[1].bias * shortened)
+    torch.testing.assert_close(clipped[0].weight, plain[0].weight)
 
 
 @each

@@ -18,6 +18,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.checkpoints.state import set_training_state, training_state
 from pipeline.training.guarded import Guarded
@@ -28,6 +29,16 @@ from pipeline.training.optimizers import LARS, SGD, AdamW, AnyOptimizer
 from tests.distributed import on_processes
 
 STEPS, BATCH, BAD = 20, 8, 7
+
+
+class ReadsNothing(TorchDispatchMode):
+    """Raises where the host asks the device for a number."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "the host waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
 CONFIGS: dict[str, AnyOptimizer] = {
     "larc": SGD.Config(rate=1.0, per=BATCH, weight_decay=1e-3, clip_norm=0.2, larc=LARC.Config(trust=0.01)),
     "larc, clipped": SGD.Config(rate=0.5, per=BATCH, clip_norm=0.2, larc=LARC.Config(trust=0.1, clip=True)),
@@ -74,7 +85,7 @@ def steps(rank: int, world: int, module: nn.Module, optimizer: Guarded, numbers:
                 local(p.grad)[:1] = float("nan")
         if step == BAD and isinstance(module, DistributedDataParallel):
             next(module.parameters()).grad.fill_(float("inf"))  # type: ignore[union-attr]
-        with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as reductions:
+        with ReadsNothing(), mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as reductions:
             optimizer.step()
         collectives.append(reductions.call_count)
     return collectives
@@ -127,6 +138,11 @@ def test_clipping_and_the_rate_matter_in_these_runs(alone: dict[tuple[str, torch
         tensors, metrics, _ = alone[name, torch.float64]
         assert metrics["grad_norm"] > 0.2
         assert all((a - b).norm() > 0.02 * b.norm() for a, b in zip(tensors, start, strict=True)), name
+
+
+def test_the_trap_for_reads_works() -> None:
+    with ReadsNothing(), pytest.raises(AssertionError, match="waits"):
+        torch.ones(()).item()
 
 
 def saved_after_ten(rank: int, world: int, name: str, folder: str) -> None:

@@ -40,4 +40,30 @@ def test_plain_replicated_and_sharded_tensors_may_be_mixed_over_any_dimensions_o
     expected = torch.arange(21, dtype=torch.float64).norm() * torch.tensor([1.0, 2, 3, 4, 5], dtype=torch.float64)
     for norms, sizes in on_processes(norms_of_every_kind, 4):
         torch.testing.assert_close(norms, expected, rtol=1e-14, atol=0)
-        assert sizes == [2, 2], "one for each dimension over which some tensor is sharded"
+        assert sizes == [2, 1], "those with two replicas together, and the one without"
+
+
+def norms_of_replicas_that_differ(rank: int, world: int) -> Tensor:
+    mesh = init_device_mesh("cpu", (2, 2))
+    replicated = distribute_tensor(torch.ones(4, 3), mesh, (Replicate(), Shard(0)), src_data_rank=None)
+    replicated.to_local()[0, 0] += 1e-3 * rank
+    broken = distribute_tensor(torch.ones(4, 3), mesh, (Replicate(), Shard(0)), src_data_rank=None)
+    broken.to_local()[0, 0] = float("nan") if rank == 3 else 1.0
+    return global_norms([replicated, broken])
+
+
+def test_replicas_are_told_the_same_to_the_bit_even_where_they_differ() -> None:
+    found = on_processes(norms_of_replicas_that_differ, 4)
+    for norms in found:
+        assert torch.equal(norms[0], found[0][0])
+        assert norms[1].isnan()
+
+
+def norms_on_part_of_the_processes(rank: int, world: int) -> Tensor:
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicas", "shards"))["shards"]
+    return global_norms([distribute_tensor(torch.ones(4, 4), mesh, [Shard(0)], src_data_rank=None)])
+
+
+def test_a_mesh_may_be_a_part_of_the_processes() -> None:
+    for norms in on_processes(norms_on_part_of_the_processes, 4):
+        torch.testing.assert_close(norms, torch.tensor([4.0]))

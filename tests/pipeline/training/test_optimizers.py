@@ -106,10 +106,12 @@ def test_a_recipe_names_its_optimizer(name: str, cls: type[Guarded]) -> None:
     "change",
     [
         {"rate": 0.0},
+        {"rate": float("nan")},
         {"momentum": 1.0},
         {"nesterov": True, "momentum": 0.0},
         {"weight_decay": -1.0},
         {"clip_norm": 0.0},
+        {"clip_norm": float("nan")},
         {"per": 0},
     ],
 )

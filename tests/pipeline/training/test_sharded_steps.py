@@ -7,13 +7,17 @@ rounding: within these ten steps a change of 1e-7 in the weights grows to 1e-4 i
 from __future__ import annotations
 
 import functools
+import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from pipeline.checkpoints.state import set_training_state, training_state
 from pipeline.objectives import Progress, SwAV
 from pipeline.training.assembly import materialise, prepare
 from pipeline.training.larc import LARC
@@ -40,7 +44,10 @@ def whole(tensor: Tensor) -> Tensor:
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().clone()
 
 
-def train(rank: int, world: int, trainer: TrainerConfig, steps: int = STEPS) -> Trained:
+def train(
+    rank: int, world: int, trainer: TrainerConfig, steps: int = STEPS, folder: Path | None = None, first: int = 0
+) -> Trained:
+    """The steps from `first` on, from a checkpoint in `folder` and into another there, where one is given."""
     with torch.device("meta"):
         config = SwAV.Config(prototypes=13, hidden=(16,), dim=8, freeze_prototypes=3)
         objective = config.build(small_backbone())
@@ -50,8 +57,12 @@ def train(rank: int, world: int, trainer: TrainerConfig, steps: int = STEPS) -> 
     rules = SGD.Config(rate=4.0, weight_decay=1e-4, decay="matrices", larc=LARC.Config(trust=0.02))
     optimizer = rules.build(objective, batch=BATCH)
     losses = []
-    for step in range(steps):
-        progress = Progress(step=step, steps=steps)
+    if first:
+        state = training_state(objective, optimizer)
+        dcp.load(state, checkpoint_id=folder / str(first), no_dist=world == 1)
+        set_training_state(objective, optimizer, state)
+    for step in range(first, steps):
+        progress = Progress(step=step, steps=STEPS)
         optimizer.zero_grad()
         with autocast(trainer, CPU):
             loss = called(share_of(random_views(BATCH, seed=step % 2), rank, world), progress).loss
@@ -61,6 +72,8 @@ def train(rank: int, world: int, trainer: TrainerConfig, steps: int = STEPS) -> 
         optimizer.step()
         objective.finish_step(progress)
         losses.append(loss.item())
+    if folder:
+        dcp.save(training_state(objective, optimizer), checkpoint_id=folder / str(steps), no_dist=world == 1)
     return Trained(losses, {name: whole(p) for name, p in objective.named_parameters()}, gradients)
 
 
@@ -104,6 +117,24 @@ WAYS: dict[str, dict[str, Any]] = {
 def test_ten_steps_of_swav_with_larc_equal_those_of_one_process_in_loss_gradient_and_weights(way: str) -> None:
     trainer = TrainerConfig(batch=BATCH, precision="fp64", **WAYS[way])
     compare(trainer, alone(), rtol=0, atol=1e-8)
+
+
+def test_a_run_goes_on_the_same_whatever_shares_it_out(tmp_path: Path) -> None:
+    """FSDP on two, HSDP on two by two, DDP on two, then one process: two or three steps each, through checkpoints."""
+    ways = [WAYS["fsdp on two"], WAYS["hsdp"], WAYS["ddp"], {}]
+    losses: list[float] = []
+    for way, (first, last) in zip(ways, [(0, 2), (2, 5), (5, 8), (8, STEPS)], strict=True):
+        trainer = TrainerConfig(batch=BATCH, precision="fp64", **way)
+        if trainer.processes == 1:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "torch.distributed is disabled")
+                parts = [train(0, 1, trainer, last, tmp_path, first)]
+        else:
+            parts = on_processes(train, trainer.processes, trainer, last, tmp_path, first)
+        losses += [sum(step) / len(parts) for step in zip(*(part.losses for part in parts), strict=True)]
+    torch.testing.assert_close(torch.tensor(losses), torch.tensor(alone().losses), rtol=0, atol=1e-8)
+    for name, expected in alone().weights.items():
+        torch.testing.assert_close(parts[0].weights[name], expected, rtol=0, atol=1e-8)
 
 
 IN_PIECES: dict[str, dict[str, Any]] = {
