@@ -88,6 +88,13 @@ def _words(name: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
     return recipe, list(words[1:] if recipe else words)
 
 
+def _plan(words: Sequence[str]) -> int:
+    """What a pretraining recipe will need."""
+    from pipeline.stages import plan
+
+    return plan.command(words)
+
+
 def _rehearse(words: Sequence[str]) -> int:
     """The loader of a pretraining recipe alone, and what limits it."""
     if any(option in ("-h", "--help") for option in words):
@@ -213,6 +220,7 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
+    "plan": _Command(_plan, "what a pretrain recipe will need, before it runs: memory, disk, steps, arithmetic"),
     "rehearse": _Command(_rehearse, "the loader of a pretrain recipe alone: images/s, and what limits it"),
     "checkpoint": _Command(_checkpoint, "verify, list, compare or consolidate the checkpoints of a run"),
     "status": _Command(_status, "how far a run or a chain is: jobs, steps, images/s, time left, checkpoints, requeues"),

@@ -71,12 +71,11 @@ def retain(folder: Path, newest: int, retention: Retention) -> None:
     found: list[Saved] = []
     passed_over: list[Path] = []
     for path in directories(folder):
-        try:
-            saved = Saved.load(path)
-        except DamageError:
+        saved = _loaded(path)
+        if saved is None or saved.step > newest:
             passed_over.append(path)
         else:
-            found.append(saved) if saved.step <= newest else passed_over.append(path)
+            found.append(saved)
     kept = retention.kept(found)
     for path in [*passed_over, *(saved.path for saved in found if saved.path not in kept)]:
         remove(path)
@@ -90,12 +89,7 @@ def make_room(folder: Path, needed: int, retention: Retention) -> int:
     free = shutil.disk_usage(folder).free
     if free >= needed:
         return free
-    found = []
-    for path in directories(folder):
-        try:
-            found.append(Saved.load(path))
-        except DamageError:
-            continue
+    found = [saved for path in directories(folder) if (saved := _loaded(path))]
     if len(found) > 1:
         coming = Saved(folder / PREFIX, found[0].step + 1, 0)
         kept = retention.kept([coming, *found]) | {found[0].path}
@@ -103,3 +97,10 @@ def make_room(folder: Path, needed: int, retention: Retention) -> int:
             if saved.path not in kept:
                 remove(saved.path)
     return shutil.disk_usage(folder).free
+
+
+def _loaded(path: Path) -> Saved | None:
+    try:
+        return Saved.load(path)
+    except DamageError:
+        return None

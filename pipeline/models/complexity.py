@@ -22,14 +22,20 @@ class Complexity(NamedTuple):
 
 def count(network: nn.Module, size: int = 224) -> Complexity:
     """The complexity of `network` on one image of size x size pixels."""
-    macs = activations = 0
+    layers = per_layer(network, size).values()
+    macs, activations = sum(macs for macs, _ in layers), sum(activations for _, activations in layers)
+    return Complexity(count_parameters(network), macs, activations)
+
+
+def per_layer(network: nn.Module, size: int = 224) -> dict[nn.Module, tuple[int, int]]:
+    """Multiply-adds and activations of each layer that counts."""
+    found: dict[nn.Module, tuple[int, int]] = {}
 
     def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal macs, activations
         assert isinstance(layer, (nn.Conv2d, nn.Linear))
         per_output = layer.weight[0].numel() + (layer.bias is not None)
-        macs += output.numel() * per_output
-        activations += output.numel()
+        macs, activations = found.get(layer, (0, 0))
+        found[layer] = (macs + output.numel() * per_output, activations + output.numel())
 
     layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     handles = [layer.register_forward_hook(add) for layer in layers]
@@ -42,7 +48,7 @@ def count(network: nn.Module, size: int = 224) -> Complexity:
         network.train(training)
         for handle in handles:
             handle.remove()
-    return Complexity(count_parameters(network), macs, activations)
+    return found
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -1,6 +1,6 @@
 """One line chart as SVG: a pure function of its numbers, sized for a phone, coloured by the page's style.
 
-- both axes end on round numbers (1, 2 or 5 times a power of ten); x is the step, from 0;
+- both axes end on round numbers (1, 2 or 5 times a power of ten); x is the step, from 0, or what `along` says;
 - a long series is thinned: the mean of each bucket as the line, and from lowest to highest as a pale band behind it;
 - a dashed line says what a figure would be by chance, and says so in words.
 """
@@ -56,6 +56,7 @@ class Chart:
     from_zero: bool = False
     percent: bool = False
     size: tuple[int, int] = LARGE
+    along: str = "step"
 
     def say(self, value: float) -> str:
         """A value of this chart in words."""
@@ -153,11 +154,12 @@ def describe(chart: Chart) -> str:
         (start, first), (end, last) = series.points[0], series.points[-1]
         who = f"{series.name}: " if len(chart.series) > 1 else ""
         if len(series.points) == 1:
-            said.append(f"{who}{chart.say(first)} at step {count(start)}, the only record.")
+            said.append(f"{who}{chart.say(first)} at {chart.along} {count(start)}, the only record.")
             continue
         values = [y for _, y in series.points]
         said.append(
-            f"{who}from {chart.say(first)} at step {count(start)} to {chart.say(last)} at step {count(end)}; "
+            f"{who}from {chart.say(first)} at {chart.along} {count(start)} "
+            f"to {chart.say(last)} at {chart.along} {count(end)}; "
             f"lowest {chart.say(min(values))}, highest {chart.say(max(values))}."
         )
     if chart.reference is not None:
@@ -175,7 +177,7 @@ def _axes(chart: Chart, frame: Frame) -> Html:
         x = _round(frame.x(value))
         parts.append(tag("line", x1=x, x2=x, y1=frame.bottom, y2=frame.bottom + 4, class_="mark"))
         parts.append(tag("text", _short(value), x=x, y=frame.bottom + 19, class_="tick x"))
-    parts.append(tag("text", "step", x=LEFT - 8, y=frame.bottom + 19, class_="tick y"))
+    parts.append(tag("text", chart.along, x=LEFT - 8, y=frame.bottom + 19, class_="tick y"))
     if chart.unit:
         parts.append(tag("text", chart.unit, x=0, y=11, class_="tick"))
     return tag("g", *parts, class_="axes")
@@ -191,7 +193,7 @@ def _series(chart: Chart, frame: Frame, series: Series) -> tuple[Html, Html]:
         parts += [
             tag(
                 "circle",
-                tag("title", f"step {count(x)}: {chart.say(y)}"),
+                tag("title", f"{chart.along} {count(x)}: {chart.say(y)}"),
                 cx=_round(frame.x(x)),
                 cy=_round(frame.y(y)),
                 r=3 if len(line) > 1 else 4,

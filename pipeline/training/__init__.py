@@ -1,12 +1,15 @@
 """Training: the only package that knows Lightning.
 
-fit.py           train an objective from wherever its run stopped      settings.py    the `trainer:` part of a recipe
-module.py        an objective as a LightningModule                     schedules.py   durations and learning rates
-recording.py     metrics.jsonl, progress, non-finite losses            optimizers.py  SGD, LARS and AdamW, by recipe
-saving.py        checkpoints every so often                            guarded.py     the step that they share
-watch.py         kNN accuracy meanwhile                                groups.py      which parameters are treated alike
-tracking.py      Weights & Biases                                      norms.py       of whole tensors, one collective
-loss_scaling.py  for fp16                                              larc.py        layer-wise rates, as SEER had them
-sharding.py      FSDP2                                                 lars.py        layer-wise rates, as in the paper
-recompute.py     memory for time (fairscale)
+fit.py         train an objective from wherever its run stopped        settings.py      the `trainer:` part of a recipe
+module.py      an objective as a LightningModule                       schedules.py     durations and learning rates
+assembly.py    from the meta device to weights in their places         optimizers.py    SGD, LARS and AdamW, by recipe
+sharding.py    FSDP2, HSDP, DDP                                        guarded.py       the step that all of them take
+recompute.py   memory for time (fairscale)                             larc.py lars.py  layer-wise rates
+placement.py   which blocks are best recomputed together               norms.py         global norms in one collective
+precision.py   what is computed, sent and summed in which precision    groups.py        parameters treated alike
+compiling.py   torch.compile, block by block                           loss_scaling.py  fp16
+recording.py   metrics.jsonl, progress                                 prefetch.py      crops to a GPU ahead
+saving.py      checkpoints every so often                              memory.py        a CPU's memory, kept
+soundness.py   whether it is still about numbers                       watch.py         kNN accuracy meanwhile
+tracking.py    Weights & Biases
 """

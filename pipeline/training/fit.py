@@ -30,6 +30,7 @@ from pipeline.preemption import Preempted
 from pipeline.runs import Run
 from pipeline.training.accounting import Accounting
 from pipeline.training.deadline import Deadline
+from pipeline.training.memory import keep_memory
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.optimizers import AnyOptimizer
 from pipeline.training.pace import Pace
@@ -113,6 +114,8 @@ def _train(
         steps * trainer.batch, unit="images", label=label, quiet=not run.writes, start=begin * trainer.batch
     ) as line:
         try:
+            if not trainer.on_gpu:
+                keep_memory()
             engine = _engine(
                 trainer, steps - begin, [*callbacks, Recording(run, loader, track, line), saving, accounting]
             )

@@ -26,7 +26,7 @@ from pipeline.training.agreement import Agreement
 from pipeline.training.deadline import Deadline, too_slow
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.pace import Pace
-from pipeline.training.soundness import is_sound
+from pipeline.training.soundness import broken, is_sound
 
 
 class Saving(pl.Callback):
@@ -79,6 +79,8 @@ class Saving(pl.Callback):
             self._leave(trainer, module)
         elif self.due and is_sound(module.objective, module.loss):
             self.save(module)
+        elif self.due and module.step == module.steps:
+            raise broken("a weight or the loss of a process is no number", module.step, self.run)
         module.saving += time.perf_counter() - began
 
     def save(self, module: ObjectiveModule, *, wait: bool = False) -> None:

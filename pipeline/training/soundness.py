@@ -39,7 +39,12 @@ def require_progress(loss: float, skipped_in_row: float, most: int, step: int, l
         says = f"the loss is {loss}"
     else:
         return
-    raise TrainingError(
+    raise broken(says, step, run)
+
+
+def broken(says: str, step: int, run: Run) -> TrainingError:
+    """The error of a training that has come to no number."""
+    return TrainingError(
         str(run.path),
         f"{says} at step {step}",
         "lower optimizer.rate or use trainer.precision=fp32, with another out=DIR; what was saved before is kept",

@@ -6,6 +6,7 @@ Imports nothing but the standard library, so that it also runs in the environmen
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -59,7 +60,11 @@ def _children(process: int) -> list[int]:
     """The processes that live below one."""
     found = []
     for thread in os.listdir(f"/proc/{process}/task"):
-        with open(f"/proc/{process}/task/{thread}/children", encoding="ascii") as children:
+        # A thread that has just ended has no children.
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(f"/proc/{process}/task/{thread}/children", encoding="ascii") as children,
+        ):
             for child in map(int, children.read().split()):
                 found += [child, *_children(child)]
     return found

@@ -12,13 +12,13 @@ import statistics
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from pipeline.models.regnet import RegNet
 from pipeline.objectives import Objective, SwAV
+from pipeline.training.assembly import materialise, prepare
 from pipeline.training.optimizers import SGD
-from pipeline.training.sharding import shard
+from pipeline.training.settings import TrainerConfig
 from tests.benchmarks.rounds import Row
 from tests.distributed import on_processes
 
@@ -38,7 +38,7 @@ def reckoned(size: str, world: int, prototypes: int, hidden: tuple[int, ...], di
     try:
         objective = _objective(size, prototypes, hidden, dim)
         whole = 3 * sum(p.numel() for p in objective.parameters())
-        shard(objective, init_device_mesh("cpu", (world,)))
+        prepare(objective, _trainer(world), "cpu")
         held = 3 * _numbers(objective)
     finally:
         dist.destroy_process_group()
@@ -59,6 +59,10 @@ def _row(name: str, most: int, whole: int, world: int, ratios: list[float]) -> R
     )
 
 
+def _trainer(world: int) -> TrainerConfig:
+    return TrainerConfig(batch=8192 // world * world, devices=world, accelerator="cpu", sync_batchnorm=False)
+
+
 def _objective(size: str, prototypes: int, hidden: tuple[int, ...] = (2048,), dim: int = 128) -> Objective:
     with torch.device("meta"):
         head = SwAV.Config(prototypes=prototypes, hidden=hidden, dim=dim, freeze_prototypes=0)
@@ -67,11 +71,10 @@ def _objective(size: str, prototypes: int, hidden: tuple[int, ...] = (2048,), di
 
 def _after_a_step(rank: int, world: int, size: str, prototypes: int) -> int:
     objective = _objective(size, prototypes)
-    shard(objective, init_device_mesh("cpu", (world,)))
-    objective.to_empty(device="cpu")
+    prepare(objective, _trainer(world), "cpu")
+    materialise(objective, torch.device("cpu"), seed=0)
     optimizer = SGD.Config().build(objective, batch=256)
     for parameter in objective.parameters():
-        parameter.data.fill_(1.0)
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     states = [value for state in optimizer.state.values() for value in state.values() if _is_moment(value)]

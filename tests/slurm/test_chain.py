@@ -83,7 +83,7 @@ def test_a_chain_of_jobs_on_two_nodes_makes_what_the_chain_makes(cluster: Cluste
     told = submit_chain(cluster, str(recipe), f"out={out}")
     assert told.returncode == 0, told.stderr
     last = submitted(out)["chain"]
-    state = cluster.wait(last, 200)
+    state = cluster.wait(last, 400)
     assert state == "COMPLETED", "\n".join(path.read_text() for path in out.rglob("*.log"))
     assert "kNN accuracy" in (out / f"chain-{last}.log").read_text()
     assert json.loads((out / SUMMARY).read_text())["loss_last"] > 0

@@ -44,28 +44,41 @@ def test_a_lost_node_and_another_number_of_nodes_lose_no_step(
 ) -> None:
     out = tmp_path / "run"
     job = submit(cluster, "pretrain", *words, options=["--nodes=2", "--ntasks-per-node=1"])
-    until(reaches(out, 10), 90, "step 10")
+    until(reaches(out, 10), 180, "step 10")
     cluster.crash("node2")
-    until(lambda: newest_step(out) >= 30 and len(Starts(out).read()) > 1, 120, "step 30 on the rest")
+    until(lambda: newest_step(out) >= 30 and len(Starts(out).read()) > 1, 180, "step 30 on the rest")
     assert [start["nodes"] for start in Starts(out).read()] == [["node1", "node2"], ["node1", "node3"]]
     cluster.call("scancel", "--signal=KILL", "--full", job)
     cluster.wait(job)
-    ended(cluster, submit(cluster, "pretrain", *words, options=["--nodes=1", "--ntasks-per-node=2"]), seconds=120)
+    ended(cluster, submit(cluster, "pretrain", *words, options=["--nodes=1", "--ntasks-per-node=2"]), seconds=180)
     assert recorded(out) == list(range(1, 61)), "every step once, in order"
     assert Artifact.load(out).facts["steps"] == 60
 
 
 @heeds_signals
-def test_told_to_stop_it_saves_and_goes_on_where_it_stopped(
+def test_a_time_limit_and_then_a_job_of_a_higher_partition_cost_no_step(
     cluster: Cluster, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = (*words, "trainer.checkpoint_every=1000 steps")
-    job = submit(cluster, "pretrain", *command, options=["--nodes=2", "--ntasks-per-node=1"])
-    until(lambda: (out / "metrics.jsonl").exists() and len(recorded(out)) >= 10, 90, "ten steps")
-    cluster.call("scancel", "--signal=USR2", job)  # what SLURM sends before a time limit and at a preemption
-    ended(cluster, job, seconds=120)
-    outcomes = [record for record in Starts(out).read() if record["event"] == "end"]
-    assert [(record["status"], record["outcome"]) for record in outcomes] == [(75, "requeued"), (0, "done")]
-    assert outcomes[0]["step"] >= 10, "nothing was saved before the signal"
-    assert recorded(out) == list(range(1, 61))
+
+    def outcomes() -> list[tuple[int, str]]:
+        return [(record["status"], record["outcome"]) for record in Starts(out).read() if record["event"] == "end"]
+
+    def goes_on(step: int) -> Callable[[], bool]:
+        return lambda: (out / "metrics.jsonl").exists() and len(recorded(out)) >= step
+
+    endless = (*words, "trainer.duration=1m steps", "trainer.checkpoint_every=1m steps")
+    shape = ("--nodes=2", "--ntasks-per-node=1", "--exclusive", "--partition=low", "--signal=USR2@60")
+    job = submit(cluster, "pretrain", *endless, options=shape)
+    until(goes_on(10), 180, "ten steps")
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    until(lambda: outcomes() == [(75, "requeued")], 90, "the end of the first start")
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=10")
+    until(goes_on(newest_step(out) + 10), 180, "ten steps more")
+    high = cluster.submit("--partition=high", "--nodes=3", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+    assert cluster.wait(high, 90) == "COMPLETED"
+    assert outcomes() == [(75, "requeued")] * 2
+    until(goes_on(newest_step(out) + 10), 180, "and again")
+    cluster.call("scancel", job)
+    cluster.wait(job)
+    assert recorded(out) == list(range(1, len(recorded(out)) + 1)), "nothing was saved but at the signals"

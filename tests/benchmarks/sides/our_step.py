@@ -1,15 +1,18 @@
 """Our training step as `pretrain` runs it: stage, Lightning, loader, recording and all; only decoding is left out.
 
-The stage runs in a thread of its own, over a loader whose crops are noise that lies in memory and which gives a batch
-when it is told to. Lightning fetches one batch ahead: when it asks for the next but one, a step is done.
+The stage runs over a loader whose crops are noise that lies in memory and which gives a batch when it is told to.
+Lightning fetches one batch ahead: when it asks for the next but one, a step is done. Training has the main thread, as
+always; jobs are answered by another.
 """
 
 from __future__ import annotations
 
+import os
+import queue
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ from tests.benchmarks.side import serve
 from tests.benchmarks.sides.parts import Clock
 
 CLOCK = Clock()
+TRAINING: queue.Queue[Callable[[], None]] = queue.Queue()
+"""What the main thread is to do."""
 
 
 class Still:
@@ -90,9 +95,9 @@ class Running:
 
 
 def start(
-    batch: int, crops: list[list[int]], size: str, prototypes: int, threads: int, recompute: list[int] | None = None
+    batch: int, crops: list[list[int]], size: str, prototypes: int, threads: int, recompute: bool = False
 ) -> None:
-    """Begin a run with crops [side, count] of an image; two steps are done when this comes back."""
+    """Begin a run with crops [side, count] of an image, each block recomputed or none, and make some steps."""
     torch.set_num_threads(threads)
     Running.folder, Running.batch = tempfile.TemporaryDirectory(prefix="step-"), batch
     folder = Path(Running.folder.name)
@@ -103,15 +108,17 @@ def start(
     shards = ShardSet(folder / "shards")
     Running.loader = loader = Gated(shards, Still(crops), batch=batch, threads=1)
     pretrain.loader_for = lambda *_, **__: loader
+    model = RegNet.Config(size=size)
+    each = tuple(tuple(range(1, depth + 1)) for depth in model.stages().depths)
     config = pretrain.Config(
         shards=str(folder / "shards"),
-        model=RegNet.Config(size=size),
+        model=model,
         views=MultiCrop.Config(crops=tuple(Crops(size=side, count=count, scale=(0.1, 1.0)) for side, count in crops)),
         objective=SwAV.Config(prototypes=prototypes, freeze_prototypes=0),
         trainer=TrainerConfig(
             duration="1m steps",
             batch=batch,
-            recompute=tuple(recompute or ()),
+            recompute=each if recompute else "none",
             accelerator="cpu",
             checkpoint_every="50%",
             watch_every="0 steps",
@@ -128,7 +135,7 @@ def start(
         except BaseException as error:
             loader.failure = error
 
-    threading.Thread(target=train, daemon=True).start()
+    TRAINING.put(train)
     while not loader.asked.acquire(timeout=1):
         if loader.failure is not None:
             raise RuntimeError("the stage has ended") from loader.failure
@@ -178,5 +185,14 @@ def mean_feature(backbone: RegNet, images: torch.Tensor) -> float:
     return float(found)
 
 
-if __name__ == "__main__":
+def answer() -> None:
+    """Do the jobs that come, and end this process after the last one, in whatever step training is."""
     serve(start=start, steps=steps, parts=parts, operators=operators, save=save)
+    Running.folder.cleanup()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=answer, daemon=True).start()
+    TRAINING.get()()
+    threading.Event().wait()

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.checkpoints.manifest import code_versions
+from pipeline.checkpoints.manifest import FOLDER, code_versions, directories
 from pipeline.checkpoints.rows import sum_of_rows
 from pipeline.checkpoints.state import State
-from pipeline.checkpoints.store import Position, Retention, Saver, latest, restore
+from pipeline.checkpoints.store import Position, Retention, Saver, latest, restore, verify
 from pipeline.checkpoints.tensors import root_hash
 from tests.pipeline.checkpoints.trainings import whole
 
@@ -59,7 +59,8 @@ def save_often(run: Path, step: int, told: int) -> None:
 def intact(run: Path, steps: set[int]) -> int:
     """The step of the newest checkpoint, which is one of `steps`, verifies and holds what was saved at that step."""
     found, passed_over = latest(run)
-    assert passed_over == [], "nothing damaged has a name"
+    assert passed_over == []
+    assert all(verify(path) == [] for path in directories(run / FOLDER)), "nothing damaged has a name"
     assert found is not None
     assert found.step in steps, (found.step, steps)
     into = state(0)

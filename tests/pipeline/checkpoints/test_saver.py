@@ -164,3 +164,40 @@ def test_processes_share_the_files_that_are_verified_and_agree(tmp_path: Path) -
     assert seen[0][:2] == seen[1][:2]
     assert seen[0][0] == 0
     assert "step-000000003 is damaged (tensors.json has changed" in seen[0][1][0]
+
+
+def left_alone(rank: int, world: int, run: Path) -> str:
+    """Process 1 leaves before the save, as one does that has died."""
+    saver = Saver(run)
+    state = state_of(sharded(world, "fsdp"))
+    if rank == 1:
+        saver.job.close()
+        return ""
+    saver.save(state, Position(step=1, consumed=16))
+    try:
+        saver.finish()
+    except RunError as error:
+        return str(error)
+    return "no error"
+
+
+def test_a_process_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+    says, _ = on_processes(left_alone, 2, tmp_path)
+    assert "another process stopped while they worked on a checkpoint" in says
+    assert latest(tmp_path) == (None, [])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_state_on_a_gpu_is_that_of_the_step_and_staged_in_pinned_memory(tmp_path: Path) -> None:
+    weights = torch.randn(1000, 1000, device="cuda")
+    root, saver = root_hash({"objective.weight": weights}), Saver(tmp_path)
+    saver.save({"objective": {"weight": weights}, "optimizer": {}}, Position(step=1, consumed=1))
+    weights.zero_()
+    saver.finish()
+    assert saver.newest is not None
+    assert saver.newest.root == root
+    assert saver._staging._buffer is not None
+    assert saver._staging._buffer.is_pinned()
+    restore(saver.newest, {"objective": {"weight": weights}, "optimizer": {}})
+    assert root_hash({"objective.weight": weights}) == root
+    saver.close()
