@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,6 @@ from pipeline.jobs.starts import Starts, newest_step
 from tests.commands import run, write_recipes
 from tests.slurm.cluster import Cluster, until
 from tests.slurm.scripts import ended, submit
-
-heeds_signals = pytest.mark.skipif(
-    find_spec("pipeline.training.signals") is None, reason="training does not heed signals yet"
-)
 
 
 @pytest.fixture
@@ -55,7 +50,6 @@ def test_a_lost_node_and_another_number_of_nodes_lose_no_step(
     assert Artifact.load(out).facts["steps"] == 60
 
 
-@heeds_signals
 def test_a_time_limit_and_then_a_job_of_a_higher_partition_cost_no_step(
     cluster: Cluster, words: tuple[str, ...], tmp_path: Path
 ) -> None:
