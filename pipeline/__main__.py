@@ -138,7 +138,7 @@ def _chain(recipe: str | None, overrides: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, STAGES)) + 2
+    width = max(map(len, [*STAGES, "checkpoint"])) + 2
     lines = [f"usage: {USAGE}", "", "stages:"]
     lines += [f"  {name:<{width}}{summary}" for name, summary in STAGES.items()]
     lines += [
