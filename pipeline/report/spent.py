@@ -12,7 +12,7 @@ from pipeline.report.wording import count, duration, percent
 
 WIDTH, HEIGHT = 480, 12
 SHOWN = 40
-"""Starts of a run that have a bar of their own, the last ones; those before share one."""
+"""Starts of a run that have a bar of their own, the last ones; those before are in the sum."""
 COLOURS = {"compute": 1, "data_wait": 4, "checkpoint": 3, "measuring": 6, "lost": 5, "start_up": 2, "queue": 6}
 _ENDS = {
     "done": "done",

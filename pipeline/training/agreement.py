@@ -7,6 +7,7 @@ process for another more than training's own collectives make it. A process alon
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -41,7 +42,8 @@ class Agreement:
     def close(self) -> None:
         """Give the group back."""
         if self._group is not None:
-            self._arrived()
+            with contextlib.suppress(RuntimeError):  # a process that has failed is waited for in vain
+                self._arrived()
             dist.destroy_process_group(self._group)
             self._group = None
 

@@ -92,8 +92,8 @@ def fit(
         module.resume(saved)
         loader.load_state_dict({**saved.stream, "consumed": saved.consumed, "number": saved.step})
     run.rewind(lambda record: record.get("step", 0) <= module.step)
-    if module.step < steps:
-        with preemption.deferred():
+    with preemption.deferred():
+        if module.step < steps:
             saved = _train(module, loader, run, label, track, callbacks)
     assert saved is not None
     assert saved.step == steps

@@ -131,6 +131,7 @@ class Saving(pl.Callback):
         number = preemption.told()
         why = f"told to stop by {number.name}" if number is not None else "the job's time is nearly up"
         state = "saved" if saved else f"not saved, because the loss is no number; step {self._copied} is"
+        state = state if module.step else "the beginning"
         self.left = f"{why}; step {module.step} of {module.steps} is {state}"
         trainer.should_stop = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,18 @@ def test_a_busy_slurmctld_is_asked_again_but_not_to_submit(tmp_path: Path, monke
 
 def test_a_command_outlives_the_signal_that_ends_its_job(tmp_path: Path) -> None:
     assert slurm.ask("sh", "-c", "kill -TERM $$; echo done") == "done\n"
+
+
+@pytest.mark.parametrize(("told", "ends"), [("2026-11-25T22:10:00", True), ("Unknown", False), ("NONE", False)])
+def test_the_end_of_a_job_is_a_time_or_never(told: str, ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "ask", lambda *_, **__: f"JobId=7 EndTime={told} Deadline=N/A\n")
+    found = slurm.ends("7")
+    assert found == (datetime(2026, 11, 25, 22, 10).timestamp() if ends else None)
+
+
+def test_a_slurm_that_does_not_answer_sets_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> str:
+        raise JobError("scontrol", "gave no answer", "try again")
+
+    monkeypatch.setattr(slurm, "ask", gone)
+    assert slurm.ends("7") is None

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import goodput
 from pipeline.artifacts import Artifact
 from pipeline.errors import JobError
+from pipeline.goodput import Account
 from pipeline.jobs import slurm
 from pipeline.jobs.slurm import Allocation
 from pipeline.jobs.starts import Starts
@@ -181,3 +183,12 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
     assert "pretrain" in done.output
     assert run("status", str(tmp_path / "none")).errors.startswith(f"error: {tmp_path / 'none'}: does not exist")
     assert run("status").status == 2
+
+
+def test_what_the_time_of_its_starts_went_into_is_told(tmp_path: Path) -> None:
+    path = training(tmp_path / "pretrain")
+    goodput.append(path, Account(start=1, begin=0, step=30, start_up=8.0, elapsed=60.0, queue=32.0))
+    goodput.append(path, Account(start=2, begin=20, step=40, elapsed=100.0, data_wait=20.0))
+    said = tell(path, follow(path)).replace("\u00a0", " ").splitlines()[-1]
+    parts = "training 2 min, waiting for data 20 s, lost work 20 s, start-up 8.0 s, queue 32 s"
+    assert said == f"pretrain: 60 % of 3 min 20 s was training, in 2 starts: {parts}"

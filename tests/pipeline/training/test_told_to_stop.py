@@ -14,6 +14,7 @@ import pytest
 
 from pipeline import goodput
 from pipeline.checkpoints.store import latest
+from pipeline.training.deadline import MARGIN
 from tests.commands import Done, started
 
 PREEMPTED = 75
@@ -85,9 +86,29 @@ def test_a_signal_while_it_starts_is_heeded_before_the_first_step(
     handled = Path(f"/proc/{process.pid}/status")
     done = told(process, lambda: caught(handled, signal.SIGUSR2), signal.SIGUSR2)
     assert done.status == PREEMPTED, done.errors
-    assert "preempted: told to stop by SIGUSR2; step 0 of 40 is saved" in done.errors
+    assert "preempted: told to stop by SIGUSR2; step 0 of 40 is the beginning" in done.errors
     assert recorded(out) == []
     assert latest(out) == (None, [])
+
+
+@pytest.mark.slow
+def test_before_the_job_s_time_is_up_it_stops_by_itself(
+    chain: tuple[Path, Done], recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, scontrol = tmp_path / "run", tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    ends = f'$(date -d "+{MARGIN + 1:.0f} seconds" +%FT%T)'
+    facts = f"JobId=7 SubmitTime=2026-01-01T00:00:00 StartTime=2026-01-01T00:01:30 EndTime={ends}"
+    scontrol.write_text(f"#!/bin/sh\necho {facts}\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    done = told(started(*words(chain, recipes, out, "trainer.duration=100k steps")), lambda: False)
+    assert done.status == PREEMPTED, done.errors
+    saved, _ = latest(out)
+    assert saved is not None
+    assert f"preempted: the job's time is nearly up; step {saved.step} of 100000 is saved" in done.errors
+    assert goodput.read(out)[0].queue == 90
 
 
 def caught(status: Path, number: signal.Signals) -> bool:
