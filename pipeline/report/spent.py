@@ -19,7 +19,7 @@ _ENDS = {
     "preempted": "told to stop",
     "stopped": "stopped by hand",
     "failed": "failed",
-    "": "killed, or at work",
+    "": "killed",
 }
 
 
@@ -34,7 +34,7 @@ def _of(run: KnownRun) -> Html:
     """A row for each start, with a bar of its seconds on one scale, and one for all."""
     longest = max(account.total for account in run.starts)
     shown = run.starts[-SHOWN:]
-    rows = [row(f"start {account.start}", _cells(account, longest)) for account in shown]
+    rows = [row(f"start {account.start}", _cells(account, longest, account is shown[-1])) for account in shown]
     if len(run.starts) > 1:
         seconds = summed(run.starts)
         total = sum(seconds.values())
@@ -42,10 +42,11 @@ def _of(run: KnownRun) -> Html:
     return table(["start", "", "steps", "time", "training", "ended"], rows)
 
 
-def _cells(account: Account, longest: float) -> list[object]:
+def _cells(account: Account, longest: float, last: bool) -> list[object]:
     steps = f"{count(account.begin)} → {count(account.step)}"
     share = _share({"compute": account.compute}, account.total)
-    return [_bar(account, longest), steps, duration(account.total), share, _ENDS.get(account.end, account.end)]
+    ended = "killed, or at work" if last and not account.end else _ENDS.get(account.end, account.end)
+    return [_bar(account, longest), steps, duration(account.total), share, ended]
 
 
 def _share(seconds: dict[str, float], total: float) -> str:

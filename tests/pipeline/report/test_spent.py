@@ -30,7 +30,7 @@ def test_a_bar_s_widths_are_the_seconds_of_its_parts(tmp_path: Path) -> None:
     assert widths == [[round(WIDTH * value / 100, 1) for value in row] for row in seconds]
     assert "lost work: 12" in bars[0]
     text = re.sub(r"<title>.*?</title>|<[^>]+>", " ", page)
-    assert re.search(r"start 1\s+0 → 100\s+1.min 40.s\s+48.0.%\s+killed, or at work", text), text
+    assert re.search(r"start 1\s+0 → 100\s+1.min 40.s\s+48.0.%\s+killed\s+start 2", text), text
     assert re.search(r"all\s+2.min 30.s\s+65.3.%", text), text
 
 
