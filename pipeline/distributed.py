@@ -10,6 +10,7 @@ with 75, but then it leaves with 1 and a traceback of its own, and a SIGUSR2 end
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -73,12 +74,19 @@ def start(arguments: Sequence[str], processes: int) -> int:
         for number in map(str, range(processes)):
             own = {**environment, "RANK": number, "LOCAL_RANK": number}
             command = [sys.executable, "-m", "pipeline", *arguments]
-            job.append(stack.enter_context(subprocess.Popen(command, env=own)))
+            job.append(stack.enter_context(subprocess.Popen(command, env=own, preexec_fn=_end_with_parent)))
         if (before := told()) is not None:
             _send(job, before)
         return _wait(job)
 
 
+def _end_with_parent() -> None:
+    """Have Linux kill this process when the one that started it has died: else it would hold the run directory."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1
 STOPPING = 30.0
 """Seconds that processes have to leave after one has ended badly; as torchrun gives them."""
 

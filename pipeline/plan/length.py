@@ -22,7 +22,7 @@ class Length:
     rate: float
     """The whole learning rate, for the global batch."""
     checkpoint_every: int | None
-    """Steps."""
+    """Steps; None where it goes by the clock (auto), or is not known."""
 
 
 def length(training: Training, rate: float) -> Length:
@@ -42,6 +42,8 @@ def length(training: Training, rate: float) -> Length:
 
 
 def _steps(text: str | int, per_epoch: float | None, total: int | None) -> int | None:
+    if text == "auto":
+        return None
     duration = Duration.parse(text)
     if (duration.unit == "epochs" and per_epoch is None) or (duration.unit == "%" and total is None):
         return None

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,22 +68,46 @@ def test_one_that_does_not_leave_is_killed(tmp_path: Path, monkeypatch: pytest.M
     assert distributed.start(["pretrain", str(tmp_path), "ignores"], 2) == 3
 
 
+def job_that_waits(folder: Path) -> subprocess.Popen[str]:
+    """A process of its own with a job of two, once both have begun."""
+    code = f"import sys\nfrom pipeline import distributed\nsys.executable = {sys.executable!r}\n"
+    code += f"sys.exit(distributed.start(['pretrain', {str(folder)!r}, 'waits'], 2))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    real = os.path.realpath("/proc/self/exe")
+    job = subprocess.Popen([real, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+    until(lambda: len(list(folder.glob("begun-*"))) == 2)
+    return job
+
+
+def until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.usefixtures("interpreter")
 def test_a_signal_reaches_all_of_them_and_their_status_is_given(tmp_path: Path) -> None:
-    # In a process of its own, which sends itself the signal once all have begun.
-    code = f"""
-import os, signal, sys, threading, time
-from pathlib import Path
-from pipeline import distributed
-def tell():
-    while len(list(Path({str(tmp_path)!r}).glob("begun-*"))) < 2: time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGUSR2)
-threading.Thread(target=tell, daemon=True).start()
-sys.executable = {sys.executable!r}
-sys.exit(distributed.start(["pretrain", {str(tmp_path)!r}, "waits"], 2))
-"""
-    real = os.path.realpath("/proc/self/exe")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([real, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 75, done.stderr
+    with job_that_waits(tmp_path) as job:
+        job.send_signal(signal.SIGUSR2)
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == 75, errors
     assert {path.name for path in tmp_path.glob("told-*")} == {"told-0", "told-1"}
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_they_do_not_outlive_the_one_that_started_them(tmp_path: Path) -> None:
+    with job_that_waits(tmp_path) as job:
+        (child, *others) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        assert len(others) == 1
+        job.kill()
+        job.communicate(timeout=60)
+    until(lambda: is_over(child) and is_over(others[0]))
+
+
+def is_over(process: str) -> bool:
+    """Whether a process has ended, also where nobody has asked for its status."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -21,6 +21,7 @@ def test_epochs_become_steps_where_the_data_is_known() -> None:
 
 
 def test_without_the_data_what_is_in_epochs_is_not_known() -> None:
+    assert length(training(duration="3 epochs", checkpoint_every="auto"), 0.6).checkpoint_every is None
     found = length(training(duration="3 epochs", checkpoint_every="1 epochs"), 0.6)
     assert (found.steps, found.samples, found.epochs, found.checkpoint_every) == (None, None, None, None)
     assert found.warmup == 10
