@@ -61,9 +61,10 @@ def rows_of(side: Side, out: Path, rounds: int, only: list[str]) -> Iterator[Row
         )
 
 
-def memory(side: Side, out: Path, size: int) -> Row:
+def memory(side: Side, out: Path) -> Row:
     """What the most memory that saves in the background take is, of the size of the state."""
-    before = side.run("nothing")["peak"]
+    rest = side.run("size")
+    before, size = rest["peak"], rest["value"]
     for _ in range(3):
         after = side.run("save_behind", out=str(out))["peak"]
     grown = (after - before) / size
@@ -99,7 +100,7 @@ def main() -> None:
         out = Path(work) / "run"
         if "checkpoint_memory" in given.only:
             with Side("checkpoints", cores, STATE_BYTES=str(size)) as side:
-                rows.append(memory(side, out, size))
+                rows.append(memory(side, out))
         with Side("checkpoints", cores, STATE_BYTES=str(size)) as side:
             for row in rows_of(side, out, given.rounds, given.only):
                 rows.append(row)
