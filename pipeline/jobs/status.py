@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.artifacts import FILE as ARTIFACT
+from pipeline.checkpoints.manifest import FOLDER, PREFIX
 from pipeline.errors import JobError
 from pipeline.jobs import slurm
 from pipeline.jobs.starts import Record, Starts, newest_step
@@ -147,7 +148,7 @@ def _trained(known: Progress, run: KnownRun, now: float) -> Progress:
     records = [record for record in run.records if "loss" in record and "step" in record]
     saved = newest_step(run.path)
     if saved:
-        ago = max(0.0, now - _changed(run.path / "checkpoints" / f"step-{saved:09d}", now))
+        ago = max(0.0, now - _changed(run.path / FOLDER / f"{PREFIX}{saved:09d}", now))
         known = replace(known, saved=saved, saved_ago=ago)
     if not records:
         return known
