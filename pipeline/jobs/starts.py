@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.checkpoints.manifest import FOLDER, PREFIX
 from pipeline.errors import JobError
 from pipeline.jobs.slurm import Allocation
 from pipeline.runs import JOBS, disk_error
@@ -83,8 +83,8 @@ def stalled(records: Sequence[Record], job: str, step: int, limit: int) -> bool:
 
 def newest_step(run: Path) -> int:
     """The step of the newest checkpoint by its name, 0 without one. Whether it is whole, restoring finds out."""
-    names = (path.name for path in (run / "checkpoints").glob("step-*"))
-    return max((int(found[1]) for name in names if (found := re.fullmatch(r"step-(\d+)", name))), default=0)
+    names = (path.name.removeprefix(PREFIX) for path in (run / FOLDER).glob(f"{PREFIX}*"))
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def _parsed(line: str) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline import goodput
 from pipeline.artifacts import FILE as ARTIFACT
+from pipeline.checkpoints.manifest import FOLDER, PREFIX
 from pipeline.errors import JobError
 from pipeline.goodput import PARTS, Account, summed
 from pipeline.jobs import slurm
@@ -159,7 +160,7 @@ def _trained(known: Progress, run: KnownRun, now: float) -> Progress:
     records = [record for record in run.records if "loss" in record and "step" in record]
     saved = newest_step(run.path)
     if saved:
-        ago = max(0.0, now - _changed(run.path / "checkpoints" / f"step-{saved:09d}", now))
+        ago = max(0.0, now - _changed(run.path / FOLDER / f"{PREFIX}{saved:09d}", now))
         known = replace(known, saved=saved, saved_ago=ago)
     if not records:
         return known
