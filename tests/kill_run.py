@@ -39,9 +39,10 @@ def begin(words: Sequence[str], log: Path) -> int:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    from pipeline import preemption
+    from pipeline import goodput, preemption
     from pipeline.__main__ import main
 
+    goodput.stage_over()  # what the parent did before does not count
     preemption.heed(deferred=True)
     status = main(["pretrain", *words])
     sys.stdout.flush()
