@@ -7,11 +7,11 @@ INSTALLED := $(VENV)/.installed
 RUN := $(BIN)/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar10 test check format schema shard benchmark clean
+.PHONY: help install demo cifar10 test slurm-test check format schema shard benchmark clean
 
 help: ## list the commands
 	@echo "make COMMAND"
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 14
 
 install: $(INSTALLED) ## create .venv and install the project into it
 
@@ -36,6 +36,9 @@ benchmark: install ## packing beside its peers: DATA=folder or tar of JPEGs; JSO
 
 test: install ## the test suite
 	@$(BIN)/python -m pytest
+
+slurm-test: install ## a real SLURM of three nodes on this machine, as root: jobs, chains, signals, lost nodes
+	@SLURM_TEST=1 $(BIN)/python -m pytest tests/slurm
 
 check: install ## lint, format, types, layers, links
 	@$(BIN)/ruff check .
