@@ -110,7 +110,10 @@ def _wait(job: Sequence[subprocess.Popen[bytes]]) -> int:
 def _handed_on(job: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
     """Hand signals that tell this process to stop on to the processes of the job."""
 
+    came: list[int] = []
+
     def hand_on(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         _send(job, signal.Signals(number))
 
     before = {number: signal.signal(number, hand_on) for number in SIGNALS}
@@ -122,6 +125,9 @@ def _handed_on(job: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    for first in came[:1]:
+        if callable(handler := before[signal.Signals(first)]):
+            handler(first, None)  # this process was told as well
 
 
 def _send(job: Sequence[subprocess.Popen[bytes]], number: signal.Signals) -> None:

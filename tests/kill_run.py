@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-STEPS = 5
-"""Of the run, for each kill: lives are ended so that about as many are gained in each."""
+STEPS, GAINED = 7, 2
+"""Steps of the run for each kill, and those that a life is let do after its first, on average."""
 EXACT = (
     *("trainer.precision=fp32", "trainer.checkpoint_every=2 steps", "trainer.log_every=1"),
     *("trainer.watch_every=0 steps", "trainer.keep_every=16"),
@@ -67,15 +67,18 @@ def size(run: Path) -> int:
         return 0
 
 
-def live(words: Sequence[str], run: Path, log: Path, draw: random.Random, how: signal.Signals) -> int | None:
-    """Let the run go on, and end it at a random instant: of its start-up, or of the steps after it."""
+def live(words: Sequence[str], run: Path, log: Path, draw: random.Random, how: signal.Signals, more: float) -> int:
+    """Let the run go on, and end it at a random instant: of its start-up, or some `more` seconds after its first step.
+
+    Gives the exit status.
+    """
     child, before, began = begin(words, log), size(run), time.monotonic()
     pause = draw.uniform(0, 1.5) if draw.random() < 0.2 else None
     while pause is None or time.monotonic() < began + pause:
         if (status := ended(child)) is not None:
             return status
         if pause is None and size(run) > before:  # beyond what it rewound to, or a step later
-            pause = time.monotonic() - began + draw.expovariate(1 / 0.25)
+            pause = time.monotonic() - began + draw.expovariate(1 / more)
         time.sleep(0.001)
     os.kill(child, how)
     if how is not signal.SIGKILL and draw.random() < 0.5:
@@ -93,6 +96,7 @@ def result(run: Path) -> tuple[str, list[tuple[int, float]]]:
 
 def kill(folder: Path, kills: int, seed: int) -> Counter[str]:
     """Do it; gives what happened how often. Raises AssertionError where the results differ."""
+    from pipeline import goodput
     from pipeline.__main__ import main
     from tests.commands import write_recipes
 
@@ -104,10 +108,11 @@ def kill(folder: Path, kills: int, seed: int) -> Counter[str]:
     undisturbed, run = folder / "undisturbed", folder / "run"
     assert wait(begin([str(recipes / "pretrain.yaml"), f"out={undisturbed}", *own], log)) == 0, log.read_text()
     words = [str(recipes / "pretrain.yaml"), f"out={run}", *own]
-    draw, seen, status = random.Random(seed), Counter[str](), None
+    more = GAINED * goodput.read(undisturbed)[0].elapsed / steps
+    draw, seen, status = random.Random(seed), Counter[str](), -1
     while seen["killed"] < kills and status != 0:
         how = draw.choice([signal.SIGUSR2, signal.SIGTERM]) if draw.random() < 1 / 6 else signal.SIGKILL
-        status = live(words, run, log, draw, how)
+        status = live(words, run, log, draw, how, more)
         seen["killed" if status == -signal.SIGKILL else f"status {status}"] += 1
         assert status in (0, 75, -signal.SIGKILL), log.read_text()[-5000:]
         names = [path.name for path in (run / "checkpoints").glob(".step-*")]

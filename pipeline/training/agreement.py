@@ -33,7 +33,7 @@ class Agreement:
         return before
 
     def now(self, *wishes: bool) -> tuple[bool, ...]:
-        """The same, known at once: waits for all processes."""
+        """The same, known at once: waits for all processes. What was wished before and not yet heard is forgotten."""
         if self._group is None:
             return wishes
         self.exchange(*wishes)

@@ -5,7 +5,8 @@ step at which it is one. Files are written while training goes on (checkpoints/s
 training after the step that it is at.
 
     each step   every process says whether it was told to stop, the first also whether time is up and a save is due
-    next step   all know (agreement.py), and do the same: save; or save, wait until it is safe, and leave
+    next step   all know (agreement.py), and do the same: save; or save, wait until it is safe, and leave. Where steps
+                are long they all know at once
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from pipeline.training.module import ObjectiveModule
 from pipeline.training.pace import Pace
 from pipeline.training.soundness import broken, is_sound
 
+SLOW = 1.0
+"""Seconds of a step above which processes wait for one another at its end, rather than do another before they leave."""
+
 
 class Saving(pl.Callback):
     """Writes `training_state` and the state of the stream into the run directory, when `pace` says so.
@@ -47,6 +51,8 @@ class Saving(pl.Callback):
         self.left = ""
         """Why training was left before its last step; empty where it was not."""
         self._copied = -1
+        self._slow = False
+        self._ended = 0.0
         self._figures: dict[str, float] = {}
         self._read = 0
         self._saver: Saver | None = None
@@ -62,6 +68,7 @@ class Saving(pl.Callback):
         self.pace.begin()
         if self._agreement.now(self._is_to_stop())[0]:
             self._leave(trainer, pl_module)
+        self._ended = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -72,7 +79,9 @@ class Saving(pl.Callback):
         module, began = pl_module, time.perf_counter()
         self._saver.check()
         self._record()
-        stop, due = self._agreement.exchange(self._is_to_stop(), self.run.writes and self.pace.is_due())
+        ask = self._agreement.now if self._slow else self._agreement.exchange
+        wishes = self._is_to_stop(), self.run.writes and self.pace.is_due(), began - self._ended > SLOW
+        stop, due, self._slow = ask(*wishes)
         self.due |= due or self.pace.is_due_at(module.step) or module.step == module.steps
         assert module.loss is not None
         if stop and module.step < module.steps:
@@ -81,7 +90,8 @@ class Saving(pl.Callback):
             self.save(module)
         elif self.due and module.step == module.steps:
             raise broken("a weight or the loss of a process is no number", module.step, self.run)
-        module.saving += time.perf_counter() - began
+        self._ended = time.perf_counter()
+        module.saving += self._ended - began
 
     def save(self, module: ObjectiveModule, *, wait: bool = False) -> None:
         """A checkpoint of the step just done: in the background, but of the last step here and now. A collective."""

@@ -111,3 +111,18 @@ def is_over(process: str) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_a_signal_for_a_job_that_is_done_tells_the_process_that_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: told.append(number))
+    wait = distributed._wait
+    monkeypatch.setattr(distributed, "_wait", lambda job: (wait(job), os.kill(os.getpid(), signal.SIGUSR2))[0])
+    try:
+        assert distributed.start(["pretrain", str(tmp_path), "well"], 2) == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert told == [signal.SIGUSR2]

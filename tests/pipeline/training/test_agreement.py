@@ -26,3 +26,16 @@ def test_a_process_alone_knows_at_once() -> None:
     assert agreement.exchange(True, False) == (True, False)
     assert agreement.now(False, True) == (False, True)
     agreement.close()
+
+
+def from_one_way_to_the_other(rank: int, world: int) -> list[tuple[bool, ...]]:
+    agreement = Agreement()
+    found = [agreement.exchange(rank == 0), agreement.exchange(rank == 0), agreement.now(rank == 1)]
+    found += [agreement.now(False), agreement.exchange(rank == 1), agreement.exchange(False)]
+    agreement.close()
+    return found
+
+
+def test_processes_that_begin_to_wait_for_one_another_stay_together() -> None:
+    expected = [(False,), (True,), (True,), (False,), (False,), (True,)]
+    assert on_processes(from_one_way_to_the_other, 2) == [expected] * 2
