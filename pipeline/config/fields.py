@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -23,7 +24,17 @@ def adapter(cls: type) -> TypeAdapter[Any]:
     """The validator of a config class; makes every dataclass in it refuse unknown keys and carry its help."""
     for owned in dataclasses_below(cls):
         setattr(owned, "__pydantic_config__", ConfigDict(extra="forbid", use_attribute_docstrings=True))  # noqa: B010
+        _hand_down_help(owned)
     return TypeAdapter(cls)
+
+
+def _hand_down_help(cls: type) -> None:
+    """pydantic reads the strings below the fields of a class itself; those of classes above come from here."""
+    for above in filter(dataclasses.is_dataclass, cls.__mro__[1:]):
+        known = adapter(above).json_schema()["properties"]
+        for field in dataclasses.fields(above):
+            description = known[field.name].get("description", "")
+            field.metadata = MappingProxyType({**field.metadata, "description": description})
 
 
 def dataclasses_in(annotation: Any) -> Iterator[type]:
@@ -96,11 +107,11 @@ def schema(cls: type) -> dict[str, Any]:
 
 
 def _json_schema(cls: type) -> Tree:
-    """pydantic's schema; fields of a class above come after its own, with the help that they have there."""
+    """pydantic's schema; fields of a class above come after its own."""
     result = adapter(cls).json_schema()
     for above in filter(dataclasses.is_dataclass, cls.__mro__[1:]):
-        for name, field in adapter(above).json_schema()["properties"].items():
-            result["properties"][name] = {**result["properties"].pop(name), **field}
+        for field in dataclasses.fields(above):
+            result["properties"][field.name] = result["properties"].pop(field.name)
     return result
 
 
