@@ -28,13 +28,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pipeline import slurm
 from pipeline.distributed import PREEMPTED
 from pipeline.errors import JobError
-from pipeline.jobs import preflight, slurm
-from pipeline.jobs.slurm import Allocation, Failure
+from pipeline.jobs import preflight
 from pipeline.jobs.starts import Starts, newest_step
 from pipeline.jobs.target import Target
 from pipeline.runs import JOBS
+from pipeline.slurm import Allocation, Failure
 
 TOLD_TO_STOP = (PREEMPTED, 128 + signal.SIGUSR2, 128 + signal.SIGTERM)
 MISTAKE = 2

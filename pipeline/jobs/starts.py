@@ -19,8 +19,8 @@ from typing import Any
 
 from pipeline.checkpoints.manifest import FOLDER, PREFIX
 from pipeline.errors import JobError
-from pipeline.jobs.slurm import Allocation
 from pipeline.runs import JOBS, disk_error
+from pipeline.slurm import Allocation
 
 FILE = "starts.jsonl"
 LIMIT = 3

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline import goodput
+from pipeline import goodput, slurm
 from pipeline.artifacts import FILE as ARTIFACT
 from pipeline.checkpoints.manifest import FOLDER, PREFIX
 from pipeline.errors import JobError
 from pipeline.goodput import PARTS, Account, summed
-from pipeline.jobs import slurm
 from pipeline.jobs.starts import Record, Starts, newest_step
 from pipeline.report.read import KnownRun, number, read
 from pipeline.report.wording import duration

@@ -18,10 +18,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import config
+from pipeline import config, slurm
 from pipeline.artifacts import write_atomically
 from pipeline.errors import ArtifactError, JobError
-from pipeline.jobs import slurm
 from pipeline.jobs.status import SUBMITTED, follow, submitted, tell
 from pipeline.runs import JOBS, disk_error
 from pipeline.stages import chain

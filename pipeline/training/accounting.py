@@ -8,9 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from pipeline import goodput
+from pipeline import goodput, slurm
 from pipeline.goodput import Account
-from pipeline.jobs import slurm
 from pipeline.runs import Run
 from pipeline.training.module import ObjectiveModule
 

@@ -22,9 +22,8 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 
 from data_shards.loader import Loader
 from data_shards.progress import Progress as ProgressLine
-from pipeline import distributed, goodput, preemption
+from pipeline import distributed, goodput, preemption, slurm
 from pipeline.checkpoints.store import Saved, content, latest
-from pipeline.jobs import slurm
 from pipeline.objectives.objective import Objective
 from pipeline.preemption import Preempted
 from pipeline.runs import Run

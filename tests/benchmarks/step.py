@@ -59,15 +59,14 @@ class Bench:
             crops=self.crops,
             size=size,
             prototypes=self.prototypes,
-            threads=len(self.cores),
             **settings,
         )
 
     def race(self, name: str, ours: Side, peer: Side, batch: int, asked: str, slower: bool = False) -> list[Row]:
-        """A step of each, in turn."""
-        jobs = [Job(side=side, name="steps", arguments={"count": 1}) for side in (ours, peer)]
+        """Two steps of each, in turn."""
+        jobs = [Job(side=side, name="steps", arguments={"count": 2}) for side in (ours, peer)]
         costs = race(jobs[0], jobs[1], self.rounds, lambda: None)
-        return rows_of(name, costs, batch, asked, slower)
+        return rows_of(name, costs, 2 * batch, asked, slower)
 
 
 def lightly(bench: Bench) -> Iterator[Row]:

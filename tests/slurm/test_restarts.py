@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.jobs.slurm import Allocation
 from pipeline.jobs.starts import Starts, newest_step
+from pipeline.slurm import Allocation
 from tests.slurm.cluster import Cluster, until
 from tests.slurm.scripts import ended, log, pretending, submit
 

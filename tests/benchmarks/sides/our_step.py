@@ -36,6 +36,8 @@ from tests.benchmarks import inputs
 from tests.benchmarks.side import serve
 from tests.benchmarks.sides.parts import Clock
 
+WARM = 12
+"""Steps before any that count: the first ten allocate and set up kernels, and take up to twice as long."""
 CLOCK = Clock()
 TRAINING: queue.Queue[Callable[[], None]] = queue.Queue()
 """What the main thread is to do."""
@@ -60,7 +62,9 @@ class Gated(Loader):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.asked, self.may = threading.Semaphore(0), threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
+        self.orders: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        """What the thread that trains is to do next: give the batch, or something else before it."""
         self.failure: BaseException | None = None
         self.profile: torch.profiler.profile | None = None
         """Entered where the next step begins and left where it ends, in the thread that trains."""
@@ -68,7 +72,8 @@ class Gated(Loader):
     def __iter__(self) -> Iterator[Batch]:
         for batch in super().__iter__():
             self.asked.release()
-            self.may.acquire()
+            while (order := self.orders.get()) is not None:
+                order()
             profile = self.profile
             if profile is not None:
                 profile.__enter__()
@@ -80,10 +85,20 @@ class Gated(Loader):
     def give(self, count: int) -> None:
         """Give so many batches, each when the one before it has been asked for. Raises what ended the stage."""
         for _ in range(count):
-            self.may.release()
+            self.orders.put(None)
             while not self.asked.acquire(timeout=1):
                 if self.failure is not None:
                     raise RuntimeError("the stage has ended") from self.failure
+
+    def between_steps(self, function: Callable[[], float]) -> float:
+        """What a function gives in the thread that trains.
+
+        In any other it would begin a second team of OpenMP's threads. From then on libgomp takes the cores for
+        overcommitted and puts every thread to sleep at once, which makes a step half as long again.
+        """
+        found: queue.Queue[float] = queue.Queue()
+        self.orders.put(lambda: found.put(function()))
+        return found.get(timeout=60)
 
 
 class Running:
@@ -94,11 +109,8 @@ class Running:
     folder: tempfile.TemporaryDirectory[str]
 
 
-def start(
-    batch: int, crops: list[list[int]], size: str, prototypes: int, threads: int, recompute: bool = False
-) -> None:
+def start(batch: int, crops: list[list[int]], size: str, prototypes: int, recompute: bool = False) -> None:
     """Begin a run with crops [side, count] of an image, each block recomputed or none, and make some steps."""
-    torch.set_num_threads(threads)
     Running.folder, Running.batch = tempfile.TemporaryDirectory(prefix="step-"), batch
     folder = Path(Running.folder.name)
     noise = np.random.default_rng(0)
@@ -139,7 +151,7 @@ def start(
     while not loader.asked.acquire(timeout=1):
         if loader.failure is not None:
             raise RuntimeError("the stage has ended") from loader.failure
-    loader.give(3)
+    loader.give(WARM)
 
 
 def steps(count: int) -> int:
@@ -168,6 +180,10 @@ def operators(rows: int) -> str:
 
 def save(path: str) -> float:
     """Write the backbone and a batch of crops for the other side; gives their mean feature, see `mean_feature`."""
+    return Running.loader.between_steps(lambda: _save(path))
+
+
+def _save(path: str) -> float:
     assert CLOCK.objective is not None
     backbone = CLOCK.objective.backbone
     crops = [torch.from_numpy(array).permute(0, 1, 4, 2, 3) for array in Running.loader._ring[0]]

@@ -35,6 +35,10 @@ class SwaV(nn.Module):
         return scores
 
 
+WARM = 12
+"""Steps before any that count, as many as ours."""
+
+
 class Running:
     """The training of this process."""
 
@@ -48,7 +52,7 @@ class Running:
 
 
 def start(path: str, size: str, prototypes: int, threads: int, tuned: bool) -> float:
-    """Take over the weights and crops in a file and make two steps; gives the mean feature before them."""
+    """Take over the weights and crops in a file and warm up; gives the mean feature before them."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     saved = torch.load(path)
@@ -65,7 +69,7 @@ def start(path: str, size: str, prototypes: int, threads: int, tuned: bool) -> f
     if tuned:
         model.to(memory_format=torch.channels_last)
     Running.optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    steps(2)
+    steps(WARM)
     return found
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import slurm
 from pipeline.errors import JobError
-from pipeline.jobs import slurm
 from pipeline.jobs.launch import afterwards, command, launch, meeting
-from pipeline.jobs.slurm import Allocation, Failure
 from pipeline.jobs.starts import Starts
 from pipeline.jobs.target import Target
+from pipeline.slurm import Allocation, Failure
 
 JOB = Allocation(job="12_3", number=15, restart=1, nodes=("gpu-a", "b.example"), tasks=8, gpus=4)
 

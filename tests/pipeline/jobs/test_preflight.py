@@ -19,8 +19,8 @@ from pipeline.errors import JobError
 from pipeline.jobs import preflight
 from pipeline.jobs.launch import tell_unfit
 from pipeline.jobs.preflight import MIB, Fault, Health, examine, read
-from pipeline.jobs.slurm import Allocation
 from pipeline.jobs.target import Target
+from pipeline.slurm import Allocation
 
 NODES = ("a", "b", "c")
 JOB = Allocation(job="1", number=1, restart=0, nodes=NODES, tasks=6, gpus=0)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import JobError
-from pipeline.jobs.slurm import Allocation
 from pipeline.jobs.starts import FILE, Starts, newest_step
 from pipeline.runs import JOBS, Run
+from pipeline.slurm import Allocation
 
 
 def start(restart: int, job: str = "12") -> Allocation:

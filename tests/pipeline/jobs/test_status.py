@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import goodput
+from pipeline import goodput, slurm
 from pipeline.artifacts import Artifact
 from pipeline.errors import JobError
 from pipeline.goodput import Account
-from pipeline.jobs import slurm
-from pipeline.jobs.slurm import Allocation
 from pipeline.jobs.starts import Starts
 from pipeline.jobs.status import Progress, follow, tell
+from pipeline.slurm import Allocation
 from tests.commands import run
 
 Asked = Callable[..., str]

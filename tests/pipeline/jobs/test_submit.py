@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import config
+from pipeline import config, slurm
 from pipeline.errors import ConfigError, JobError
-from pipeline.jobs import slurm
 from pipeline.jobs.submit import conclude, submit
 from pipeline.stages import chain as chains
 from pipeline.stages.stage import module

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import slurm
 from pipeline.errors import JobError
-from pipeline.jobs import slurm
-from pipeline.jobs.slurm import Allocation, Failure, first_failure, meeting_port, parsed
+from pipeline.slurm import Allocation, Failure, first_failure, meeting_port, parsed
 
 SRUN = """\
 srun: error: node1: task 1: Exited with exit code 1
