@@ -43,7 +43,7 @@ def test_a_lost_node_and_another_number_of_nodes_lose_no_step(
     cluster: Cluster, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    job = submit(cluster, "pretrain", *words, options=["--nodes=2", "--ntasks-per-node=1"])
+    job = submit(cluster, "pretrain", *words, options=["--nodes=2", "--ntasks-per-node=1", "--time=20"])
     until(reaches(out, 10), 180, "step 10")
     cluster.crash("node2")
     until(lambda: len(nodes(out)) == 2, 90, "the second start")
@@ -51,7 +51,11 @@ def test_a_lost_node_and_another_number_of_nodes_lose_no_step(
     until(reaches(out, newest_step(out) + 10), 180, "ten steps on the rest")
     cluster.call("scancel", "--signal=KILL", "--full", job)
     cluster.wait(job)
-    ended(cluster, submit(cluster, "pretrain", *words, options=["--nodes=1", "--ntasks-per-node=2"]), seconds=180)
+    ended(
+        cluster,
+        submit(cluster, "pretrain", *words, options=["--nodes=1", "--ntasks-per-node=2", "--time=20"]),
+        seconds=300,
+    )
     assert recorded(out) == list(range(1, 201)), "every step once, in order"
     assert Artifact.load(out).facts["steps"] == 200
 
