@@ -18,7 +18,7 @@ from tests.benchmarks.sides.parts import NAMES
 @pytest.mark.slow
 def test_a_step_goes_through_the_stage_and_its_parts_are_the_whole(tmp_path: Path) -> None:
     with Side("our_step", os.sched_getaffinity(0)) as side:
-        settings = {"crops": [[32, 2], [16, 2]], "size": "regnety_200mf", "prototypes": 20, "threads": 1}
+        settings = {"crops": [[32, 2], [16, 2]], "size": "regnety_200mf", "prototypes": 20}
         side.run("start", batch=4, **settings)
         assert side.run("steps", count=2)["value"] == 8
         began = time.perf_counter()
