@@ -48,6 +48,8 @@ MEANINGS = {
     ),
     "feature_std": Meaning(title="Feature spread", says="Near 1 over the whole sphere; 0 in one point, a collapse."),
     "correlation": Meaning(title="Correlation", says="Of the two views' embeddings, on the diagonal; 1 is the aim."),
+    "grad_norm": Meaning(title="Gradient", says="Its norm over all weights, before clipping."),
+    "skipped": Meaning(title="Skipped steps", says="Left out so far, because their gradient was no number."),
     "rate": Meaning(title="Learning rate", says="As the schedule gives it, step by step.", sums_up="highest"),
     "images_per_second": Meaning(
         title="Speed", says="Images that all processes learn from in a second.", unit="images/s", sums_up="mean"
@@ -62,7 +64,9 @@ MEANINGS = {
 _LAST = ("rate", "images_per_second", "data_wait", "shuffle")
 _LARGE = 2
 """Charts that come first and large: the loss, and an accuracy where there is one."""
-_NOT_DRAWN = {"step", "epoch", "ln_k", "test_accuracy"}
+_NOT_DRAWN = {"step", "epoch", "ln_k", "test_accuracy", "checkpoint_stall", "checkpoint_seconds"}
+_UNLESS_ZERO = {"skipped"}
+"""Drawn only where there is something to tell."""
 
 
 def curves(runs: Sequence[KnownRun]) -> Html | None:
@@ -105,7 +109,8 @@ def chart(metric: str, runs: Sequence[KnownRun], *, large: bool = True) -> Chart
 
 def _metrics(runs: Sequence[KnownRun]) -> list[str]:
     """What these runs recorded, in the order of the table; the unknown before how fast it went."""
-    found = {key for run in runs for record in _stepped(run) for key in record} - _NOT_DRAWN
+    every = [(key, value) for run in runs for record in _stepped(run) for key, value in record.items()]
+    found = {key for key, value in every if key not in _NOT_DRAWN and (value or key not in _UNLESS_ZERO)}
     known = [key for key in MEANINGS if key in found and key not in _LAST]
     return [*known, *sorted(found - set(MEANINGS)), *(key for key in _LAST if key in found)]
 

@@ -106,6 +106,14 @@ def test_curves_are_drawn_for_what_was_recorded_and_for_measures_nobody_foresaw(
     assert "kNN accuracy" not in parsed.text
 
 
+def test_skipped_steps_have_a_chart_where_there_are_any(tmp_path: Path) -> None:
+    for skipped in (0.0, 1.0):
+        path = tmp_path / f"pretrain-{skipped:.0f}"
+        write_records(path, [{"step": s, "loss": 1.0, "skipped": skipped if s > 4 else 0.0} for s in range(1, 9)])
+        finished(path, "pretrain", "checkpoint")
+        assert ("Skipped steps" in written([path], path)[1].text) == bool(skipped)
+
+
 def test_runs_of_one_stage_share_a_chart(tmp_path: Path) -> None:
     page, _ = written(chain(tmp_path), tmp_path)
     assert page.count('-title">Training accuracy</title>') == 1
