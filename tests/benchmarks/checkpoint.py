@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import peers
-from tests.benchmarks.rounds import ROOT, Row, Side, save, table
+from tests.benchmarks.rounds import Row, Side, commit, save, table
 
 PAIRS = (
     ("checkpoint_stall_vs_save", "save_behind", "save", "≤ 0.10", "ours / whole save"),
@@ -105,9 +104,7 @@ def main() -> None:
             for row in rows_of(side, out, given.rounds, given.only):
                 rows.append(row)
                 print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
-    commit = ["git", "rev-parse", "--short", "HEAD"]
-    head = subprocess.run(commit, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
-    versions = {"ours": {"commit": head, **peers.versions_of(sys.executable, "torch", "numpy", "numba")}}
+    versions = {"ours": {"commit": commit(), **peers.versions_of(sys.executable, "torch", "numpy", "numba")}}
     save(given.json, rows, versions, rounds=given.rounds, gigabytes=given.gigabytes)
     print(table(rows))
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -29,7 +28,7 @@ from data_shards.readers import source_from
 from data_shards.stream import ShardSet
 from pipeline.report.chart import Chart, Series, draw
 from tests.benchmarks import peers
-from tests.benchmarks.rounds import ROOT, Side, machine
+from tests.benchmarks.rounds import Side, commit, machine
 
 STYLE = """
 svg { font: 12px system-ui, sans-serif; background: #fff; } text { fill: #333; } .tick { fill: #666; }
@@ -131,11 +130,8 @@ def main() -> None:
                 runner.points.append((done["spent"], found))
                 runner.steps = done["steps"]
                 print(f"{runner.name}: {done['spent']:.0f} s, {runner.steps} steps, kNN {found:.1%}", file=sys.stderr)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=False, capture_output=True, text=True
-    ).stdout.strip()
     settings = {key: value for key, value in vars(given).items() if key not in ("data", "json", "svg")}
-    versions = {"commit": commit, **peers.versions_of(python, "lightly", "torch")}
+    versions = {"commit": commit(), **peers.versions_of(python, "lightly", "torch")}
     found = {"machine": machine(), "versions": versions, "settings": settings, "sides": [r.mapping() for r in runners]}
     given.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     given.svg.write_text(picture(runners), encoding="utf-8")

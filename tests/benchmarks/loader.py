@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import inputs, peers
-from tests.benchmarks.rounds import ROOT, Job, Row, Side, SideError, race, rows_of, save, table
+from tests.benchmarks.rounds import Job, Row, Side, SideError, commit, race, rows_of, save, table
 from tests.benchmarks.sides.recipe import BATCH
 
 READINGS = 20  # of each image, in a round of tar reads
@@ -251,11 +251,8 @@ def main() -> None:
             for row in ROWS[name](bench):
                 rows.append(row)
                 print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=False, capture_output=True, text=True
-    ).stdout.strip()
     ours = ("torch", "torchvision", "webdataset", "pillow", "simplejpeg", "numba", "numpy")
-    versions = {"ours": {"commit": commit, **peers.versions_of(sys.executable, *ours)}}
+    versions = {"ours": {"commit": commit(), **peers.versions_of(sys.executable, *ours)}}
     for side, name in ENVIRONMENTS.items():
         if (side, (given.core,)) in bench._sides:
             packages = [wanted.partition("==")[0] for wanted in peers.REQUIREMENTS[name]]

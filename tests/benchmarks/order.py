@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import peers, ranks
-from tests.benchmarks.rounds import ROOT, Row, Side, save, table
+from tests.benchmarks.rounds import Row, Side, commit, save, table
 
 BILLION, EACH = 1_000_000_000, 10_000
 PACKAGES = {"litdata": "litdata", "streaming": "mosaicml-streaming"}
@@ -139,9 +139,7 @@ def main() -> None:
     given = parser.parse_args()
     rows: list[Row] = []
     versions: dict[str, dict[str, str]] = {}
-    commit = ["git", "rev-parse", "--short", "HEAD"]
-    head = subprocess.run(commit, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
-    versions["ours"] = {"commit": head, **peers.versions_of(sys.executable, "numpy")}
+    versions["ours"] = {"commit": commit(), **peers.versions_of(sys.executable, "numpy")}
     missing: dict[str, str] = {}
 
     def show(found: Iterator[Row]) -> None:

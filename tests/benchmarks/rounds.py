@@ -177,6 +177,12 @@ def save(path: Path, rows: list[Row], versions: dict[str, dict[str, str]], **not
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def commit() -> str:
+    """The commit that is measured; empty outside a clone."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import inputs, peers
-from tests.benchmarks.rounds import ROOT, Job, Row, Side, SideError, race, rows_of, save, table
+from tests.benchmarks.rounds import Job, Row, Side, SideError, commit, race, rows_of, save, table
 
 SMALL, MANY = 2_000, 40_000  # small images of the rows on memory
 LISTED = 10_000_000
@@ -184,10 +183,7 @@ def main() -> None:
                 rows.append(row)
                 print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
     ours = peers.versions_of(sys.executable, "webdataset", "pillow", "simplejpeg", "numpy")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=False, capture_output=True, text=True
-    ).stdout.strip()
-    versions = {"ours": {"commit": commit, **ours}}
+    versions = {"ours": {"commit": commit(), **ours}}
     if "img2dataset" in given.only:
         python = peers.python_of("img2dataset")
         versions["img2dataset"] = peers.versions_of(python, "img2dataset", "opencv-python-headless", "webdataset")

@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import peers, state
-from tests.benchmarks.rounds import ROOT, Job, Row, Side, SideError, race, rows_of, save, table
+from tests.benchmarks.rounds import Job, Row, Side, SideError, commit, race, rows_of, save, table
 
 BACKBONE = ("backbone forward", "backbone backward")
 """The parts of a step that belong to the backbone; see sides/parts.py."""
@@ -204,10 +204,9 @@ def main() -> None:
             for row in ROWS[name](bench):
                 rows.append(row)
                 print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=False, capture_output=True, text=True
-    ).stdout.strip()
-    versions = {"ours": {"commit": commit, **peers.versions_of(sys.executable, "torch", "pytorch-lightning", "pycls")}}
+    versions = {
+        "ours": {"commit": commit(), **peers.versions_of(sys.executable, "torch", "pytorch-lightning", "pycls")}
+    }
     if "lightly" in given.rows:
         versions["lightly"] = peers.versions_of(peers.python_of("lightly"), "lightly", "torch")
     settings = {key: value for key, value in vars(given).items() if key != "json"}
