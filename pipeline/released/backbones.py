@@ -7,6 +7,7 @@ from pipeline.artifacts import Artifact
 from pipeline.checkpoints.store import read_tensors
 from pipeline.errors import ArtifactError
 from pipeline.models.regnet import RegNet
+from pipeline.views import Evaluation
 
 BACKBONE = "backbone."
 
@@ -14,6 +15,11 @@ BACKBONE = "backbone."
 def architecture(checkpoint: Artifact) -> RegNet.Config:
     """The backbone's config that a checkpoint records."""
     return config.build(RegNet.Config, checkpoint.facts["model"])
+
+
+def view(checkpoint: Artifact) -> Evaluation.Config:
+    """How the checkpoint wants pictures to be shown to it; the usual way where it does not say."""
+    return config.build(Evaluation.Config, checkpoint.facts.get("view") or {})
 
 
 def load(checkpoint: Artifact) -> RegNet:

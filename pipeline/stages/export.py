@@ -34,8 +34,8 @@ class Config:
     """Run directory of `shard`: its images check the file."""
     checkpoint: str = field(default="runs/finetune", metadata={"identity": False})
     """Run directory of `finetune` or `pretrain`."""
-    view: Evaluation.Config = field(default_factory=Evaluation.Config)
-    """How pictures are to be shown to the network; travels with the weights."""
+    view: Evaluation.Config | None = None
+    """How pictures are to be shown to the network; travels with the weights. Null for what the checkpoint asks for."""
     images: int = 64
     """Real images on which the file's network must agree with the checkpoint's."""
     tolerance: float = 1e-5
@@ -46,7 +46,7 @@ def inputs(config: Config) -> Mapping[str, Input]:
     """A checkpoint, fine-tuned if there is one, and images to check it on."""
     return {
         "shards": Input(config.shards, "shards"),
-        "checkpoint": Input(config.checkpoint, "checkpoint", ("finetune", "pretrain")),
+        "checkpoint": Input(config.checkpoint, "checkpoint", ("finetune", "fetch", "pretrain")),
     }
 
 
@@ -54,10 +54,11 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Write, reload, compare."""
     checkpoint = inputs["checkpoint"]
     network = _network(checkpoint)
+    view = config.view or backbones.view(checkpoint)
     path = run.path / FILE
-    safetensors.save(network, path, _description(config, checkpoint))
+    safetensors.save(network, path, _description(view, checkpoint))
     difference = safetensors.largest_difference(
-        network, safetensors.load(path), _images(config, network, inputs["shards"])
+        network, safetensors.load(path), _images(config, view, network, inputs["shards"])
     )
     if not difference <= config.tolerance:
         path.unlink()
@@ -83,15 +84,15 @@ def _network(checkpoint: Artifact) -> safetensors.Network:
     return safetensors.Network(backbone, classifier)
 
 
-def _description(config: Config, checkpoint: Artifact) -> dict[str, Any]:
+def _description(view: Evaluation.Config, checkpoint: Artifact) -> dict[str, Any]:
     return {
         "model": checkpoint.facts["model"],
         "classes": checkpoint.facts.get("classes") or [],
         "preprocessing": {
             "mean": checkpoint.facts["model"]["mean"],
             "std": checkpoint.facts["model"]["std"],
-            "size": config.view.size,
-            "resize": config.view.resize,
+            "size": view.size,
+            "resize": view.resize,
             "interpolation": "bilinear",
         },
         "lineage": {"stage": checkpoint.stage, "content": checkpoint.content, "inputs": checkpoint.inputs},
@@ -99,8 +100,8 @@ def _description(config: Config, checkpoint: Artifact) -> dict[str, Any]:
     }
 
 
-def _images(config: Config, network: safetensors.Network, shards: Artifact) -> torch.Tensor:
+def _images(config: Config, view: Evaluation.Config, network: safetensors.Network, shards: Artifact) -> torch.Tensor:
     shard_set = ShardSet(config.shards, next(iter(shards.facts["splits"])))
     count = min(config.images, shard_set.samples)
-    with Loader(shard_set, config.view.build(), batch=count, shuffle=False, batches=1) as loader:
+    with Loader(shard_set, view.build(), batch=count, shuffle=False, batches=1) as loader:
         return network.backbone.prepare(Views.of(next(iter(loader))).crops[0])

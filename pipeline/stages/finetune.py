@@ -22,11 +22,12 @@ from pipeline import distributed
 from pipeline.artifacts import Artifact, write_atomically
 from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
-from pipeline.errors import ArtifactError, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.evaluation.accuracy import Accuracy, classify
 from pipeline.objectives import Classification
 from pipeline.released import backbones
 from pipeline.runs import Run
+from pipeline.stages.labelled import labelled
 from pipeline.stages.stage import Input, Result
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.optimizers import SGD, AnyOptimizer
@@ -46,7 +47,7 @@ class Config:
     shards: str = field(default="runs/shard", metadata={"identity": False})
     """Run directory of `shard`; its samples need labels."""
     checkpoint: str = field(default="runs/pretrain", metadata={"identity": False})
-    """Run directory of `pretrain`: gives the architecture, and the weights to start from."""
+    """Run directory of `pretrain` or `fetch`: gives the architecture, and the weights to start from."""
     start: Literal["pretrained", "scratch"] = "pretrained"
     """Begin with the checkpoint's weights, or with the same network untrained."""
     train: str = "train"
@@ -59,8 +60,8 @@ class Config:
     """Seed of the choice of labels, new weights, data order and crops."""
     views: Labelled.Config = field(default_factory=Labelled.Config)
     """Crops for training."""
-    view: Evaluation.Config = field(default_factory=Evaluation.Config)
-    """How a picture is shown when accuracy is measured."""
+    view: Evaluation.Config | None = None
+    """How a picture is shown when accuracy is measured; null for what the checkpoint asks for."""
     objective: Classification.Config = field(default_factory=Classification.Config)
     """What is learnt."""
     optimizer: AnyOptimizer = field(default_factory=SGD.Config)
@@ -81,7 +82,7 @@ def inputs(config: Config) -> Mapping[str, Input]:
     """Labelled shards and a pretrained checkpoint."""
     return {
         "shards": Input(config.shards, "shards"),
-        "checkpoint": Input(config.checkpoint, "checkpoint", ("pretrain",)),
+        "checkpoint": Input(config.checkpoint, "checkpoint", ("pretrain", "fetch")),
     }
 
 
@@ -93,13 +94,8 @@ def check(config: Config) -> None:
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Train, then measure on the test split; a killed run goes on from its newest good checkpoint."""
     source = inputs["checkpoint"]
-    train, test = ShardSet(config.shards, config.train), ShardSet(config.shards, config.test)
-    if not train.classes:
-        raise ArtifactError(
-            config.shards,
-            "has no labels",
-            "finetune needs a class per sample; shard a folder with one sub-folder per class",
-        )
+    train, test = (labelled(config.shards, split, "finetune") for split in (config.train, config.test))
+    view = config.view or backbones.view(source)
     model = backbones.architecture(source)
     try:
         config.trainer.check_stages(tuple(model.stages().depths))
@@ -136,7 +132,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     )
     figures = {}
     if run.writes:
-        accuracy = _measure(config, source, fitted, test, run)
+        accuracy = _measure(config, view, source, fitted, test, run)
         figures = {"accuracy": round(accuracy.top1, 4)}
     return Result(
         kind="checkpoint",
@@ -146,6 +142,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         facts={
             "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
             "model": to_mapping(model),
+            "view": to_mapping(view),
             "classes": list(train.classes),
             "labels": len(chosen),
         },
@@ -162,12 +159,14 @@ def balanced(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.i
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def _measure(config: Config, source: Artifact, fitted: Fitted, test: ShardSet, run: Run) -> Accuracy:
+def _measure(
+    config: Config, view: Evaluation.Config, source: Artifact, fitted: Fitted, test: ShardSet, run: Run
+) -> Accuracy:
     """Accuracy of the checkpoint as it lies on disk, over the whole test split."""
     objective = config.objective.build(backbones.architecture(source).build(), len(test.classes))
     objective.load_state_dict(read_tensors(fitted.checkpoint, ""))
     with (
-        Loader(test, config.view.build(), batch=256, threads=config.trainer.threads, shuffle=False) as loader,
+        Loader(test, view.build(), batch=256, threads=config.trainer.threads, shuffle=False) as loader,
         Progress(test.samples, unit="images", label="finetune: test") as progress,
     ):
         accuracy = classify(objective.backbone, objective.classifier, loader, progress=progress)

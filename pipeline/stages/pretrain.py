@@ -156,6 +156,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         facts={
             "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
             "model": to_mapping(config.model),
+            "view": to_mapping(config.view),
             "steps": fitted.steps,
         },
     )

@@ -16,7 +16,6 @@ from data_shards.loader import Loader
 from data_shards.progress import Progress
 from data_shards.stream import ShardSet
 from pipeline.artifacts import Artifact, digest, write_atomically
-from pipeline.errors import ArtifactError
 from pipeline.evaluation.energy import effective_rank
 from pipeline.evaluation.features import Features, extract
 from pipeline.evaluation.knn import KNN
@@ -25,6 +24,7 @@ from pipeline.models.initialise import initialise
 from pipeline.models.regnet import RegNet
 from pipeline.released import backbones
 from pipeline.runs import Run
+from pipeline.stages.labelled import labelled
 from pipeline.stages.stage import Input, Result
 from pipeline.views import Evaluation
 
@@ -45,8 +45,8 @@ class Config:
     """Split whose labels are known to the probes."""
     query: str = "test"
     """Split that is asked about."""
-    view: Evaluation.Config = field(default_factory=Evaluation.Config)
-    """How a picture is shown to the frozen network."""
+    view: Evaluation.Config | None = None
+    """How a picture is shown to the frozen network; null for what its checkpoint asks for."""
     knn: KNN.Config = field(default_factory=KNN.Config)
     """Weighted nearest neighbours."""
     linear: LinearProbe.Config = field(default_factory=LinearProbe.Config)
@@ -65,19 +65,14 @@ def inputs(config: Config) -> Mapping[str, Input]:
     """Labelled shards and a checkpoint."""
     return {
         "shards": Input(config.shards, "shards"),
-        "checkpoint": Input(config.checkpoint, "checkpoint", ("pretrain", "finetune")),
+        "checkpoint": Input(config.checkpoint, "checkpoint", ("pretrain", "fetch", "finetune")),
     }
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Measure; nothing is kept of a killed run, it takes minutes at most."""
-    sets = {split: ShardSet(config.shards, split) for split in (config.bank, config.query)}
-    if not sets[config.bank].classes:
-        raise ArtifactError(
-            config.shards,
-            "has no labels",
-            "probe needs a class per sample; shard a folder with one sub-folder per class",
-        )
+    sets = {split: labelled(config.shards, split, "probe") for split in (config.bank, config.query)}
+    view = config.view or backbones.view(inputs["checkpoint"])
     networks = {"pretrained": backbones.load(inputs["checkpoint"])}
     if config.baseline:
         with torch.device("meta"):
@@ -88,7 +83,9 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     total = len(networks) * sum(shard_set.samples for shard_set in sets.values())
     with Progress(total, unit="images", label="probe") as progress:
         for name, network in networks.items():
-            bank, query = (_features(network, sets[split], config, progress) for split in (config.bank, config.query))
+            bank, query = (
+                _features(network, sets[split], view, config, progress) for split in (config.bank, config.query)
+            )
             figures[f"knn_{name}"] = config.knn.build().accuracy(bank, query)
             figures[f"linear_{name}"] = config.linear.build().accuracy(bank, query)
             figures[f"rank_{name}"] = effective_rank(bank.features)
@@ -98,6 +95,8 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     return Result(kind="scores", content=digest(figures), files=(SCORES,), figures=figures)
 
 
-def _features(network: RegNet, shard_set: ShardSet, config: Config, progress: Progress) -> Features:
-    loader = Loader(shard_set, config.view.build(), batch=config.batch, threads=config.threads, shuffle=False)
+def _features(
+    network: RegNet, shard_set: ShardSet, view: Evaluation.Config, config: Config, progress: Progress
+) -> Features:
+    loader = Loader(shard_set, view.build(), batch=config.batch, threads=config.threads, shuffle=False)
     return extract(network, loader, progress=progress)
