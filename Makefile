@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 RUN := $(BIN)/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar10 test slurm-test check format schema shard benchmark clean
+.PHONY: help install demo cifar10 finetune test slurm-test check format schema shard benchmark clean
 
 help: ## list the commands
 	@echo "make COMMAND"
@@ -33,6 +33,9 @@ shard: install ## images into shards: SRC=folder, list, archive or URL, OUT=fold
 
 benchmark: install ## packing beside its peers: DATA=folder or tar of JPEGs; JSON=file
 	@$(BIN)/python -m tests.benchmarks.shard --data '$(DATA)' --json '$(or $(JSON),benchmark.json)'
+
+finetune: install ## released weights and a folder of pictures into a classifier: CKPT=file, DATA=folder, OUT=folder
+	@$(RUN) adapt $(if $(CKPT),weights='$(CKPT)') $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)')
 
 test: install ## the test suite
 	@$(BIN)/python -m pytest

@@ -30,7 +30,7 @@ settings, beside those of pretrain:
   rate     (float)                images per second that the trainer takes, over all processes; without it, all it can
   json     (text)                 a file for the figures"""
 USAGE = "python -m pipeline STAGE [CONFIG.yaml] [key=value ...]"
-_DEFERRED = {"pretrain": True, "finetune": True, "chain": False}
+_DEFERRED = {"pretrain": True, "finetune": True, "chain": False, "adapt": False}
 """What heeds signals that tell it to stop, and whether that waits for a step's end from the start on."""
 
 
@@ -119,6 +119,13 @@ def _rehearse(words: Sequence[str]) -> int:
     if own["json"] is not None:
         Path(own["json"]).write_text(json.dumps(to_mapping(shown), indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _adapt(words: Sequence[str]) -> int:
+    """Released weights and a folder of pictures into a classifier."""
+    from pipeline.adaptation.command import command
+
+    return command(words)
 
 
 def _checkpoint(words: Sequence[str]) -> int:
@@ -220,6 +227,7 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
+    "adapt": _Command(_adapt, "released weights and a folder of pictures into a classifier, with nothing to decide"),
     "plan": _Command(_plan, "what a pretrain recipe will need, before it runs: memory, disk, steps, arithmetic"),
     "rehearse": _Command(_rehearse, "the loader of a pretrain recipe alone: images/s, and what limits it"),
     "checkpoint": _Command(_checkpoint, "verify, list, compare or consolidate the checkpoints of a run"),

@@ -1,0 +1,107 @@
+"""`python -m pipeline adapt weights=… data=… out=…`: shard, fetch, guess, fine-tune, export, report.
+
+Everything is a run of a stage in `out`, so the same command again goes on where it stopped, or does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_shards.errors import UserError
+from pipeline import config
+from pipeline.adaptation import recipe
+from pipeline.adaptation.ending import ending
+from pipeline.adaptation.guess import guess
+from pipeline.adaptation.known import look
+from pipeline.adaptation.measure import Steps
+from pipeline.artifacts import FILE, Artifact
+from pipeline.objectives import Classification
+from pipeline.stages import chain
+from pipeline.stages.labelled import labelled
+from pipeline.stages.stage import execute, module
+
+HELP = """usage: python -m pipeline adapt weights=FILE data=DIR [out=DIR] [minutes=N] [finetune.KEY=VALUE ...]
+
+A checkpoint and a folder of pictures into a classifier; `make finetune CKPT=FILE DATA=DIR OUT=DIR` is the same.
+
+  weights  (text)                        released weights: a file, a URL, a hub name, seer_rg32; or a run directory here
+  data     (text)                        a folder with train/CLASS and val/CLASS, or with one folder a class; or a list
+  out      (text, default runs/adapt)    where everything goes
+  minutes  (float, default 30)           about how long training may take
+
+Size, batch and length are guessed and written to OUT/recipes/finetune.yaml, with the reasons. Change that file, or give
+settings such as finetune.trainer.batch=64, and run the same command again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the command is asked for."""
+
+    weights: str
+    """Released weights, or the run directory of `pretrain`, `fetch` or `finetune`."""
+    data: str
+    """Pictures with classes."""
+    out: str = "runs/adapt"
+    """Directory of all runs."""
+    minutes: float = 30.0
+    """About how long training may take."""
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ValueError(f"minutes must be above 0, not {self.minutes:g}")
+
+
+def command(words: Sequence[str]) -> int:
+    """Run it all. Raises `UserError`."""
+    if not words or any(word in ("-h", "--help") for word in words):
+        print(HELP)
+        return 0 if words else 2
+    own = [word for word in words if "." not in word.partition("=")[0]]
+    settings = config.load(Config, None, own)
+    out = Path(settings.out)
+    folder = out / recipe.FOLDER
+    ours = settings.weights if (Path(settings.weights) / FILE).is_file() else None
+    recipe.write_sources(folder, None if ours else settings.weights, settings.data)
+    shards = _run("shard", folder, out)
+    checkpoint = (
+        Artifact.load(ours, "checkpoint", wanted_by="adapt", key="weights") if ours else _run("fetch", folder, out)
+    )
+    if not (folder / recipe.FINETUNE).is_file():
+        _guess(folder, shards, checkpoint, settings.minutes)
+    whole = recipe.write_chain(folder, out, ours)
+    loaded, links = chain.load(str(whole), [word for word in words if word not in own])
+    runs = dict(chain.run(loaded, links))
+    print(ending(runs["finetune"], runs["export"], out))
+    return 0
+
+
+def _run(stage: str, folder: Path, out: Path) -> Artifact:
+    given: dict[str, Any] = {"out": str(out / stage)}
+    return execute(stage, config.load(module(stage).Config, folder / f"{stage}.yaml", [], given))
+
+
+def _guess(folder: Path, shards: Artifact, checkpoint: Artifact, minutes: float) -> None:
+    train = labelled(str(shards.path), "train", "adapt")
+    known = look(train, checkpoint)
+    if known.classes < 2:
+        raise UserError(
+            str(shards.path), "has one class", "a classifier tells two apart at least: give a folder for each class"
+        )
+    steps = Steps(
+        model=known.model, objective=Classification.Config(), classes=known.classes, optimizer=recipe.OPTIMIZER
+    )
+    made = guess(
+        known,
+        minutes,
+        fits=lambda side, most: steps.batch_that_fits(side, known.memory, most),
+        rate=steps.images_per_second,
+    )
+    recipe.write_training(folder, known, made)
+    print(
+        f"adapt: {made.side} px, batch {made.batch}, {made.epochs} epochs, about {made.minutes(known.train):.0f} "
+        f"minutes; why, and how to change it, is in {folder / recipe.FINETUNE}",
+        flush=True,
+    )

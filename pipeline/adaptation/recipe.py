@@ -1,0 +1,81 @@
+"""The settings as recipes in a folder of their own: what was guessed can be read, changed and run again.
+
+    recipes/shard.yaml  fetch.yaml  finetune.yaml  export.yaml  chain.yaml
+
+`finetune.yaml` has the guesses with their reasons. It is written once; a reader's changes stay.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.adaptation.guess import Guess
+from pipeline.adaptation.known import Known
+from pipeline.artifacts import write_atomically
+from pipeline.training.optimizers import SGD
+
+FOLDER = "recipes"
+SHARD, FETCH, FINETUNE, EXPORT, CHAIN = (f"{name}.yaml" for name in ("shard", "fetch", "finetune", "export", "chain"))
+HOLDOUT = 0.2
+"""Share of the pictures kept for testing, where the folder has no `val` or `test`."""
+OPTIMIZER = SGD.Config(rate=0.05, nesterov=True, weight_decay=1e-4, decay="matrices", larc=None)
+
+
+def write_sources(folder: Path, weights: str | None, data: str) -> None:
+    """`shard.yaml`, and `fetch.yaml` where the weights are not those of a run here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shard = (
+        f"# Every picture is looked at; broken ones are put aside.\nsource: {json.dumps(data)}\nholdout: {HOLDOUT}\n"
+    )
+    write_atomically(folder / SHARD, shard)
+    if weights is not None:
+        write_atomically(folder / FETCH, f"# The released weights.\nweights: {json.dumps(weights)}\n")
+
+
+def write_training(folder: Path, known: Known, guess: Guess) -> None:
+    """`finetune.yaml`: the guesses, each with its reason."""
+    why = {**dict.fromkeys(asdict(guess), ""), **guess.why}
+    optimizer = OPTIMIZER
+    text = f"""\
+# Fine-tuning on {known.train:,} pictures of {known.classes} classes; expected to take \
+{guess.minutes(known.train):.0f} minutes at {guess.rate:,.0f} pictures/s.
+# What follows was guessed. Change it, and run: python -m pipeline chain {folder / CHAIN}
+views:
+  size: {guess.side}  # {why["side"]}
+  scale: [0.25, 1.0]
+view:
+  size: {guess.side}
+  resize: {guess.resize}
+  interpolation: {known.view.interpolation}
+objective:
+  label_smoothing: 0.1
+  freeze_backbone: {str(guess.frozen).lower()}{_comment(why["frozen"])}
+optimizer:
+  name: {optimizer.name}
+  rate: {optimizer.rate}  # for each 256 pictures of a batch
+  nesterov: true
+  weight_decay: {optimizer.weight_decay}
+  decay: {optimizer.decay}
+  larc: null
+schedule: {{warmup: 10%, end: 0.0}}
+trainer:
+  duration: {guess.epochs} epochs  # {why["epochs"]}
+  batch: {guess.batch}  # {why["batch"]}
+  threads: {min(16, max(1, known.cores))}
+"""
+    write_atomically(folder / FINETUNE, text)
+
+
+def write_chain(folder: Path, out: Path, checkpoint: str | None) -> Path:
+    """`chain.yaml`, which runs it all; with a `checkpoint` of a run here there is nothing to fetch."""
+    finetune = f"{{recipe: {FINETUNE}, checkpoint: {json.dumps(checkpoint)}}}" if checkpoint else FINETUNE
+    fetch = [] if checkpoint else [f"  - fetch: {FETCH}"]
+    lines = [f"  - shard: {SHARD}", *fetch, f"  - finetune: {finetune}", "  - export: null", "  - report: null"]
+    write_atomically(folder / CHAIN, "\n".join([f"out: {json.dumps(str(out))}", "stages:", *lines, ""]))
+    return folder / CHAIN
+
+
+def _comment(reason: str) -> str:
+    return f"  # {reason}" if reason else ""
