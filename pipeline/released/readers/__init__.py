@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.checkpoints.tensorwise import Stored
 from pipeline.errors import ArtifactError
 from pipeline.released.readers import nested, pickles, safetensors_files, vissl
 from pipeline.released.readers.kinds import kind_of
-from pipeline.released.readers.stored import Held, Stored
+from pipeline.released.readers.stored import Held
 
 __all__ = ["Held", "Stored", "read"]
 

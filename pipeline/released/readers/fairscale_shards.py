@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.checkpoints.tensorwise import Stored
 from pipeline.errors import ArtifactError
 from pipeline.released.readers.pickles import check_tensor
-from pipeline.released.readers.stored import Stored
 
 
 def joined(

@@ -61,12 +61,12 @@ def kind_of(path: Path) -> Kind:
     if first[:1] == b"\x80" and first[1:2] in b"\x02\x03\x04\x05":
         return "pickle"
     head = int.from_bytes(first[:8], "little")
+    if text.startswith(b"{") and head > LARGEST_HEAD:
+        return _index(path)
     if first[8:9] == b"{":
         if not 2 <= head <= LARGEST_HEAD or 8 + head > size:
             raise ArtifactError(str(path), f"is cut off or damaged: {size:,} bytes, less than its head says", DAMAGED)
         return "safetensors"
-    if text.startswith(b"{"):
-        return _index(path)
     raise ArtifactError(str(path), "holds no weights that are known here", WEIGHTS)
 
 

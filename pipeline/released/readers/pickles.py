@@ -35,7 +35,7 @@ PLAIN: tuple[Any, ...] = (
     argparse.Namespace,
 )
 """What a pickle may name beside what `weights_only` allows: none of it can run code."""
-_NAMED = re.compile(r"(?:GLOBAL|function|class|type) `?([\w]+(?:\.\w+)+)")
+_NAMED = re.compile(r"GLOBAL ([\w.]+)|(?:function|class|type) `?([\w]+(?:\.\w+)+)")
 _REFUSALS = ("nsupported", "Can only", "can only", "Trying to", "not allowed", "Blocklisted", "blocked")
 
 
@@ -74,7 +74,7 @@ def _refused(path: Path, message: str) -> ArtifactError:
         return ArtifactError(str(path), "is a pickle that torch.save did not write", "save its state_dict with it")
     if found is None and not any(word in message for word in _REFUSALS):
         return ArtifactError(str(path), f"is cut off or damaged: {path.stat().st_size:,} bytes", DAMAGED)
-    what = f"it would run {found[1]}" if found else "it holds what is neither tensor nor plain value"
+    what = f"it would run {found[1] or found[2]}" if found else "it holds what is neither tensor nor plain value"
     return ArtifactError(
         str(path),
         f"is refused: {what}, and a pickle can do anything with that",

@@ -9,15 +9,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.checkpoints.head import NAMES
+from pipeline.checkpoints.tensorwise import Stored
 from pipeline.errors import ArtifactError
 from pipeline.released.readers.kinds import DAMAGED
-from pipeline.released.readers.stored import Held, Stored, dtype_of
+from pipeline.released.readers.stored import Held
 
-_DTYPES = {name: dtype for dtype, name in NAMES.items()}
+_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, dtype) for dtype, name in NAMES.items()}
 
 
 def read(path: Path) -> Held:
@@ -29,7 +31,7 @@ def read(path: Path) -> Held:
                 part = file.get_slice(name)
                 if part.get_dtype() not in _DTYPES:
                     raise ArtifactError(str(path), f"holds {name} as {part.get_dtype()}", "save it as fp32")
-                shape, dtype = tuple(part.get_shape()), dtype_of(_DTYPES[part.get_dtype()])
+                shape, dtype = tuple(part.get_shape()), _DTYPES[part.get_dtype()]
                 tensors[name] = Stored(shape, dtype, _reading(path, name))
             return Held(path=path, kind="safetensors", tensors=tensors, says=file.metadata() or {})
     except (SafetensorError, OSError) as error:

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor in a file. `read` gives it; where the file is mapped, that reads nothing until its values are used."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    read: Callable[[], Tensor]
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> Stored:
-        """A tensor that is already here, or mapped."""
-        return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor.detach())
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """torch.float32 for "float32"."""
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
+from pipeline.checkpoints.tensorwise import Stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +15,7 @@ class Held:
 
     path: Path
     kind: str
-    """The file's format, for people: "pickle of VISSL"."""
+    """The file's format, for people: "pickle of pycls"."""
     tensors: Mapping[str, Stored]
     """By their names in the file, without what wraps all of them (`module.`)."""
     says: Mapping[str, str] = field(default_factory=dict)

@@ -18,11 +18,12 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline.checkpoints.tensorwise import Stored
 from pipeline.errors import ArtifactError
 from pipeline.released.readers import pickles
 from pipeline.released.readers.kinds import kind_of
 from pipeline.released.readers.nested import tensors_of
-from pipeline.released.readers.stored import Held, Stored
+from pipeline.released.readers.stored import Held
 
 STATE = "classy_state_dict"
 _WHOLE = "fetch all files of the checkpoint into one folder"
