@@ -31,7 +31,7 @@ views: {size: 32}
 view: {size: 32, resize: 32}
 trainer: {duration: 4 steps, batch: 16, checkpoint_every: 2 steps, wandb: "off"}
 """
-EXPORT = "view: {size: 32, resize: 32}\n"
+EXPORT = "view: {size: 32, resize: 32}\nlayouts: [torchvision]\n"
 CHAIN = """
 stages:
   - shard: shard.yaml

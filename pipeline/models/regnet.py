@@ -53,7 +53,7 @@ class RegNet(Backbone):
         strides: tuple[int, ...] = (2, 2, 2, 2)
         """Stride of the first block of each stage; 1 keeps the resolution, for small images."""
         widths: tuple[int, ...] = ()
-        """Channels of each stage, for size custom; multiples of group_width."""
+        """Channels of each stage, for size custom; multiples of group_width, or less than it."""
         depths: tuple[int, ...] = ()
         """Blocks of each stage, for size custom."""
         group_width: int | None = None
@@ -70,8 +70,8 @@ class RegNet(Backbone):
                 if not self.widths or len(self.widths) != len(self.depths):
                     raise ValueError("size custom needs widths and depths, one number a stage each")
                 group = self.group_width or 16
-                if any(width % group for width in self.widths):
-                    raise ValueError(f"widths {list(self.widths)} must be multiples of group_width {group}")
+                if any(width < 1 or width % min(group, width) for width in self.widths):
+                    raise ValueError(f"widths {list(self.widths)} must be multiples of group_width {group} or less")
             else:
                 design(self.size)
                 if self.widths or self.depths or self.group_width or self.squeeze is not None:
@@ -87,7 +87,8 @@ class RegNet(Backbone):
             if self.size == CUSTOM:
                 group = self.group_width or 16
                 squeeze = SQUEEZE if self.squeeze is None else self.squeeze
-                return Stages(list(self.widths), list(self.depths), [group] * len(self.widths), squeeze)
+                groups = [min(group, width) for width in self.widths]
+                return Stages(list(self.widths), list(self.depths), groups, squeeze)
             named = design(self.size)
             per_block, stages, *_ = generate_regnet(named.w_a, named.w_0, named.w_m, named.depth)
             widths, depths = get_stages_from_blocks(per_block, per_block)

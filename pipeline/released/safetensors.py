@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,6 +21,11 @@ from pipeline.models.heads import Classifier
 from pipeline.models.regnet import RegNet
 
 FORMAT = "seer-pipeline/1"
+USAGE = """```python
+from pipeline.released import safetensors
+model = safetensors.load("model.safetensors")
+```"""
+"""How a card says that a file is loaded."""
 
 
 class Network(nn.Module):
@@ -46,7 +50,7 @@ def save(network: Network, path: Path, description: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: str | Path) -> dict[str, Any]:
     """The description in a file. Raises `ArtifactError` if it is no such file."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -59,7 +63,7 @@ def describe(path: Path) -> dict[str, Any]:
     return description
 
 
-def load(path: Path) -> Network:
+def load(path: str | Path) -> Network:
     """The network in a file that `save` wrote, in evaluation mode."""
     description = describe(path)
     backbone = config.build(RegNet.Config, description["model"]).build()
@@ -70,9 +74,3 @@ def load(path: Path) -> Network:
     network = Network(backbone, Classifier(backbone.width, len(classes)) if headed else None)
     network.load_state_dict(tensors)
     return network.eval()
-
-
-@torch.no_grad()
-def largest_difference(one: nn.Module, other: nn.Module, images: Tensor) -> float:
-    """Largest absolute difference between the outputs of two networks in evaluation mode, fp32."""
-    return float((one.eval()(images) - other.eval()(images)).abs().max())

@@ -118,6 +118,7 @@ def test_the_cifar_stem_and_strides_of_one_keep_the_resolution() -> None:
         ({"size": "resnet50"}, "known: custom, regnetx_200mf"),
         ({"size": "custom"}, "needs widths and depths"),
         ({"size": "custom", "widths": (8, 20), "depths": (1, 1), "group_width": 8, "strides": (2, 2)}, "multiples"),
+        ({"size": "custom", "widths": (0, 16), "depths": (1, 1), "strides": (2, 2)}, "multiples"),
         ({"size": "regnety_400mf", "widths": (8,)}, "belong to size custom only"),
         ({"std": (0.2, 0.0, 0.2)}, "std must be above 0"),
         ({"size": "regnety_400mf", "strides": (2, 2)}, "strides has 2 numbers, but the network has 4 stages"),

@@ -16,6 +16,7 @@ from pipeline.released import safetensors
 from pipeline.released.safetensors import Network
 
 MODEL = RegNet.Config(size="custom", widths=(16, 32), depths=(1, 1), strides=(2, 2), mean=(0.5, 0.5, 0.5))
+IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("classes", [[], ["cat", "dog", "émeu"]])
@@ -28,18 +29,8 @@ def test_a_network_comes_back_as_it_went_out(tmp_path: Path, classes: list[str])
     safetensors.save(network, tmp_path / "m.safetensors", description)
     loaded = safetensors.load(tmp_path / "m.safetensors")
     assert loaded.backbone.mean == (0.5, 0.5, 0.5)
-    assert safetensors.largest_difference(network, loaded, torch.randn(4, 3, 32, 32)) == 0.0
+    assert torch.equal(loaded(IMAGES), network.eval()(IMAGES))
     assert safetensors.describe(tmp_path / "m.safetensors") == description
-
-
-def test_a_difference_in_any_tensor_is_seen(tmp_path: Path) -> None:
-    network, other = Network(MODEL.build()), Network(MODEL.build())
-    other.load_state_dict(network.state_dict())
-    images = torch.randn(2, 3, 32, 32)
-    assert safetensors.largest_difference(network, other, images) == 0.0
-    with torch.no_grad():
-        next(other.parameters()).view(-1)[0] += 0.1
-    assert safetensors.largest_difference(network, other, images) > 1e-5
 
 
 def test_another_file_is_refused_with_what_would_be_right(tmp_path: Path) -> None:
