@@ -146,14 +146,15 @@ class Grid(nn.Module):
         return stack.scores(features[self.taps[number][0]])[:, :, place]
 
 
-def together(losses: Tensor) -> Tensor:
-    """A scalar whose gradient is that of each loss in `losses` (heads) and whose value is the least of them.
+def together(losses: Tensor, shown: Tensor | None = None) -> Tensor:
+    """A scalar whose gradient is that of each loss in `losses` (heads), and whose value is the least of `shown`.
 
-    A loss that is no number counts for nothing; where none is a number, neither is the scalar.
+    `shown` are losses for people, those of all processes for instance; the same ones where not given. A loss that is
+    no number counts for nothing; where none is a number, neither is the scalar.
     """
-    sound = losses.isfinite()
-    descended = losses.where(sound, 0.0).sum()
-    least = losses.detach().where(sound, math.inf).min()
+    shown = losses if shown is None else shown
+    descended = losses.where(losses.isfinite(), 0.0).sum()
+    least = shown.detach().where(shown.isfinite(), math.inf).min()
     return descended - descended.detach() + least
 
 

@@ -2,13 +2,14 @@
 
     train(grid, vectors, labels, ...)       SGD over shuffled batches, all heads at once
     right(grid, vectors, labels)            how often each head is right
-    best(right)                             the head to choose
+    scores(grid, head, vectors)             what one of them says
 
 As in training, a batch may span two passes over the samples, and the order is a function of the seed alone.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -31,23 +32,27 @@ def train(
     steps: int,
     factor: Callable[[int], float],
     seed: int,
+    rows: Tensor | None = None,
     report: Callable[[int, Tensor], None] = lambda step, losses: None,
 ) -> None:
-    """Train the heads in place, where the grid is. `factor` is the share of the full rate that a step is taken with.
+    """Train the heads in place, where the grid is, on `rows` or all.
 
-    `report` is called after each step with the steps done and the heads' losses (heads) of its batch.
+    `factor` is the share of the full rate that a step is taken with. `report` is called after each
+    step with the steps done and the heads' losses (heads) of its batch.
     """
     device = next(grid.parameters()).device
     config = grid.config
     # Rates, decay and all else that tells heads apart is in the gradient: see `grid.py`.
     optimizer = torch.optim.SGD(grid.parameters(), 1.0, momentum=config.momentum, nesterov=config.nesterov, fused=True)
     grid.train()
-    for step, rows in zip(range(steps), batches(len(labels), batch, seed), strict=False):
+    order = batches(len(labels) if rows is None else len(rows), batch, seed)
+    for step, chosen in zip(range(steps), order, strict=False):
+        chosen = chosen if rows is None else rows[chosen]
         optimizer.param_groups[0]["lr"] = factor(step)
         optimizer.zero_grad()
         losses, _ = grid(
-            {tap: values[rows].to(device, non_blocking=True) for tap, values in vectors.items()},
-            labels[rows].to(device, non_blocking=True),
+            {tap: values[chosen].to(device, non_blocking=True) for tap, values in vectors.items()},
+            labels[chosen].to(device, non_blocking=True),
         )
         together(losses).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -68,14 +73,14 @@ def batches(samples: int, batch: int, seed: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def right(grid: Grid, vectors: Vectors, labels: Tensor) -> Tensor:
-    """How many labelled rows each head takes for what they are (heads), int64, on the CPU."""
+def right(grid: Grid, vectors: Vectors, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+    """How many of the labelled `rows`, or of all, each head takes for what they are (heads), int64, on the CPU."""
     device = next(grid.parameters()).device
     count = torch.zeros(len(grid.heads), dtype=torch.int64)
-    for start in range(0, len(labels), CHUNK):
-        rows = slice(start, start + CHUNK)
-        part = {tap: values[rows].to(device) for tap, values in vectors.items()}
-        count += grid(part, labels[rows].to(device))[1].cpu()
+    rows = torch.arange(len(labels)) if rows is None else rows
+    for part in rows.split(CHUNK):  # type: ignore[no-untyped-call]
+        chosen = {tap: values[part].to(device) for tap, values in vectors.items()}
+        count += grid(chosen, labels[part].to(device))[1].cpu()
     return count
 
 
@@ -87,6 +92,11 @@ def scores(grid: Grid, head: int, vectors: Vectors) -> Tensor:
     return torch.cat([grid.scores({tap: part.to(device)}, head).cpu() for part in vectors[tap].split(CHUNK)])  # type: ignore[no-untyped-call]
 
 
-def best(right: Tensor) -> int:
-    """The place of the head that is right most often, given how often each is (heads); the first of several."""
-    return int((right == right.max()).nonzero()[0])
+def memory() -> int:
+    """Bytes of this machine's memory that are free for more."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(found.split()[1]) << 10
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -6,15 +6,20 @@ is in evaluation mode, BatchNorm too, and runs once a step for all taps and head
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_shards.batch import Batch
+from pipeline.evaluation.accuracy import Accuracy
+from pipeline.evaluation.features import Counter, tapped
 from pipeline.evaluation.grid import Grid, together
 from pipeline.models.backbone import Backbone
 from pipeline.models.taps import Tap, gather
+from pipeline.objectives.collectives import sum_, world_size
 from pipeline.objectives.objective import Objective, Outcome, Progress
 from pipeline.views.views import Views
 
@@ -35,8 +40,13 @@ class Probing(Objective):
         crops = views.crops[0]
         labels = views.labels.repeat(len(crops))
         losses, right = self.grid(self.vectors(crops), labels)
-        accuracy = right.max() / (labels >= 0).sum().clamp_min(1)
-        return Outcome(together(losses), {"accuracy": accuracy})
+        if not progress.recorded:
+            return Outcome(together(losses), {})
+        # Of the whole batch: the least loss of each process would be that of another head.
+        shown, accuracies = (
+            sum_(torch.stack([losses.detach(), right / (labels >= 0).sum().clamp_min(1)])) / world_size()
+        )
+        return Outcome(together(losses, shown), {"accuracy": accuracies.max()})
 
     @torch.no_grad()
     def vectors(self, crops: Tensor) -> Mapping[str, Tensor]:
@@ -46,3 +56,32 @@ class Probing(Objective):
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
         """One minus the cosine of two features: there is nothing else that a frozen backbone has learnt of pairs."""
         return 1 - F.cosine_similarity(x, y)
+
+
+class Answers(NamedTuple):
+    """What the heads say to the samples of a split."""
+
+    right: Tensor
+    """How many labelled samples each head takes for what they are (heads), int64."""
+    samples: int
+    """Labelled samples."""
+    accuracy: Accuracy | None
+    """Of the one head that was asked more of."""
+
+
+@torch.no_grad()
+def ask(trained: Probing, batches: Iterable[Batch], progress: Counter, head: int | None = None) -> Answers:
+    """Show the first crop of every sample to all heads, and look closer at one of them."""
+    device = next(trained.parameters()).device
+    right, samples = torch.zeros(len(trained.grid.heads), dtype=torch.int64), 0
+    scores, answers = [], []
+    trained.eval()
+    for batch in tapped(trained.backbone, batches, trained.taps):
+        vectors = {tap: values.to(device) for tap, values in batch.vectors.items()}
+        right += trained.grid(vectors, batch.labels.to(device))[1].cpu()
+        samples += int((batch.labels >= 0).sum())
+        if head is not None:
+            scores.append(trained.grid.scores(vectors, head).cpu())
+            answers.append(batch.labels)
+        progress.update(batch.seen)
+    return Answers(right, samples, Accuracy.of(torch.cat(scores), torch.cat(answers)) if scores else None)
