@@ -112,7 +112,7 @@ class ObjectiveModule(pl.LightningModule):
         factor = self.schedule.factor(self.step, self.steps, self.samples / self.settings.batch)
         for group in self.optimizer().param_groups:
             group["lr"] = group["base_lr"] * factor
-        self.rate = self.optimizer().param_groups[0]["lr"]
+        self.rate = self.optimizer_config.peak(self.settings.batch) * factor
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # The first batches were waited for before training began.
