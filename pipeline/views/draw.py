@@ -110,6 +110,9 @@ COLOURS = np.dtype(_COLOURS, align=True)
 Reduction: TypeAlias = Literal[1, 2, 4, 8]
 """A JPEG can be decoded at 1 / this of its size."""
 
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+"""The filter of a resize, antialiased: Pillow's."""
+
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 _TRIES = 10

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_shards.batch import Draw
 from pipeline.views.bounds import check_jitter, check_probability, check_range, check_scale, check_size
-from pipeline.views.draw import Law, Reduction
+from pipeline.views.draw import Interpolation, Law, Reduction
 from pipeline.views.render import Photometric, RandomViews, Renderer
 
 
@@ -80,6 +80,10 @@ class Evaluation(Renderer):
         "Side of the crop, pixels."
         resize: int = 256
         "Length that the shorter side of the image is resized to, pixels."
+        interpolation: Interpolation = "bilinear"
+        "Filter of the resize: bilinear or bicubic, as Pillow has them."
+        keep_ratio: bool = True
+        "Whether width / height stays; if not, the whole image is warped to a square of resize pixels a side."
 
         def __post_init__(self) -> None:
             check_size("size", self.size)
@@ -89,16 +93,20 @@ class Evaluation(Renderer):
                 )
 
         def build(self) -> Evaluation:
+            if self.interpolation == "bicubic":
+                raise ValueError("interpolation bicubic is not computed yet; bilinear is")
             return Evaluation(self)
 
     def __init__(self, config: Config) -> None:
         super().__init__([config.size])
-        self.size, self.resize = config.size, config.resize
+        self.size, self.resize, self.keep_ratio = config.size, config.resize, config.keep_ratio
 
     def lay_out(self, draw: Draw, height: int, width: int, views: NDArray[Any]) -> Reduction:
         view = views[0]
         shorter, longer = min(height, width), max(height, width)
         grid = self.resize, int(self.resize * longer / shorter)  # torchvision cuts the fraction off here ...
+        if not self.keep_ratio:
+            grid = self.resize, self.resize
         grid_height, grid_width = grid if height <= width else grid[::-1]
         view["size"], view["height"], view["width"] = self.size, height, width
         view["grid_height"], view["grid_width"] = grid_height, grid_width

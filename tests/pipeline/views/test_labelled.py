@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,8 +15,8 @@ from pipeline.views.draw import VIEW
 from tests.pipeline.views.photographs import encoded, photograph
 
 
-def evaluated(pixels: np.ndarray, size: int, resize: int) -> np.ndarray:
-    transform = Evaluation.Config(size=size, resize=resize).build()
+def evaluated(pixels: np.ndarray, size: int, resize: int, **how: Any) -> np.ndarray:
+    transform = Evaluation.Config(size=size, resize=resize, **how).build()
     arrays = transform.allocate(1)
     transform.write(encoded(pixels, "PNG"), Draw(0, 0, 0), arrays, 0)
     return arrays[0][0, 0]
@@ -26,6 +28,12 @@ def test_evaluation_is_torchvisions_on_pillow(height: int, width: int, size: int
     pixels = photograph(height, width)
     theirs = np.asarray(Compose([Resize(resize), CenterCrop(size)])(Image.fromarray(pixels)))
     assert np.abs(evaluated(pixels, size, resize).astype(int) - theirs).max() <= 1
+
+
+def test_a_picture_can_be_warped_to_a_square() -> None:
+    pixels = photograph(300, 433)
+    theirs = np.asarray(Compose([Resize((96, 96)), CenterCrop(80)])(Image.fromarray(pixels)))
+    assert np.abs(evaluated(pixels, 80, 96, keep_ratio=False).astype(int) - theirs).max() <= 1
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
