@@ -33,6 +33,7 @@ from pipeline.training.fit import Fitted, fit
 from pipeline.training.optimizers import SGD, AnyOptimizer
 from pipeline.training.schedules import Schedule, WarmupCosine
 from pipeline.training.settings import TrainerConfig
+from pipeline.training.weights import Weights
 from pipeline.views import Evaluation, Labelled
 
 SCORES = "scores.json"
@@ -128,7 +129,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         seed=config.seed,
         label="finetune",
         config=to_mapping(config),
-        weights=source.path / str(source.facts["checkpoint"]) if config.start == "pretrained" else None,
+        weights=Weights(source.path / str(source.facts["checkpoint"])) if config.start == "pretrained" else None,
     )
     figures = {}
     if run.writes:
