@@ -6,20 +6,17 @@ trained(objective, directory, trainer, device)         what training has left, r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
-from pipeline.checkpoints.state import OBJECTIVE
 from pipeline.checkpoints.store import read_into, read_tensors
 from pipeline.models.initialise import held
 from pipeline.objectives.objective import Objective
-from pipeline.training.assembly import prepare
 from pipeline.training.norms import local
-from pipeline.training.settings import TrainerConfig
 
 BACKBONE, CLASSIFIER = "backbone.", "classifier."
 
@@ -43,22 +40,6 @@ class Weights:
             classifier = objective.get_submodule(CLASSIFIER[:-1])
             for name, whole in read_tensors(self.checkpoint, CLASSIFIER).items():
                 _take_rows(classifier.get_parameter(name), whole, self.rows)
-
-
-def trained(
-    objective: Objective, checkpoint: Path, trainer: TrainerConfig, device: torch.device, kind: str = OBJECTIVE
-) -> None:
-    """Make an objective from the meta device the one that a checkpoint holds, for forward passes, in place.
-
-    It is sharded as `trainer` says, and computes in fp32 or fp64. `kind` is what the checkpoint calls it. A collective.
-    """
-    trainer = replace(trainer, recompute="none", pieces=1)
-    prepare(objective, trainer if trainer.precision == "fp64" else replace(trainer, precision="fp32"), device.type)
-    objective.to_empty(device=device)
-    tensors = get_model_state_dict(objective)
-    read_into(checkpoint, tensors, kind=kind)
-    set_model_state_dict(objective, tensors)
-    objective.eval()
 
 
 @torch.no_grad()
