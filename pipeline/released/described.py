@@ -123,7 +123,8 @@ def of_processor(body: Mapping[str, Any]) -> Description:
         if kind.startswith("ConvNext") and edge < WARPED_FROM:
             view = {"size": edge, "resize": int(edge / float(body.get("crop_pct") or 224 / 256)), "keep_ratio": True}
         elif kind.startswith("ConvNext") or (isinstance(size, Mapping) and "height" in size):
-            view = {"size": edge, "resize": edge, "keep_ratio": False}
+            cropped = cropped if body.get("do_center_crop") and not kind.startswith("ConvNext") else edge
+            view = {"size": min(cropped, edge), "resize": edge, "keep_ratio": False}
         else:
             view = {"size": min(cropped, edge), "resize": edge, "keep_ratio": True}
         view["interpolation"] = filter_

@@ -83,9 +83,12 @@ def _fetch(url: str, path: Path, patience: Patience | None) -> None:
 
 
 def _resumed(partial: Path, noted: Path, state: dict[str, str], stream: io.BufferedReader) -> int:
-    """How many bytes are here already; what cannot be continued goes. The stream stands behind them."""
+    """How many bytes are here already; what cannot be continued goes. The stream stands behind them.
+
+    A size alone does not tell that the file is still the same.
+    """
     told = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() and partial.is_file() else None
-    if told != state or not state or not stream.seekable():
+    if told != state or not state.keys() - {"size"} or not stream.seekable():
         partial.unlink(missing_ok=True)
         write_atomically(noted, json.dumps(state))
         return 0
@@ -116,7 +119,7 @@ def _copy(url: str, stream: io.BufferedReader, partial: Path, done: int, size: i
 
 def unreachable(url: str, error: OSError) -> ArtifactError:
     """The sentence for a URL that gives nothing."""
-    said = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    said = (error.strerror or " ".join(str(error).split()) or type(error).__name__).replace(f" ({url})", "")
     if error.errno == errno.ENOENT:
         return ArtifactError(url, said, "check the address")
     if error.errno == errno.EACCES:

@@ -107,11 +107,15 @@ def _any(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
 
 
 def _nowhere(weights: str) -> ArtifactError:
-    near = difflib.get_close_matches(weights, [*CATALOG, *(f"timm/{name}" for name in (weights,) if "." in name)], 3)
-    if re.fullmatch(r"regnet[xyz]_\d+\.\w+", weights):
+    if "/" in weights or weights.rpartition(".")[2] in _SUFFIXES:
+        right = "give a file, a folder, a URL, or a model of the hub as owner/model"
+        return ArtifactError(weights, "there is no such file", right)
+    if re.fullmatch(r"regnet[xyz]_\w+\.\w+", weights):
         near = [f"timm/{weights}"]
-    elif re.fullmatch(r"regnet-[xy]-\w+(?:-seer)?(?:-in1k)?", weights):
+    elif re.fullmatch(r"regnet-[xy]-[\w-]+", weights):
         near = [f"facebook/{weights}"]
-    meant = f"did you mean {' or '.join(near)}?" if near else f"the catalog has {', '.join(CATALOG)}"
-    right = f"give a file, a URL, a model of the hub as owner/model, or a name; {meant}"
+    else:
+        near = difflib.get_close_matches(weights, CATALOG, 3, 0.7)
+    names = f"near it is {', '.join(near)}" if near else f"names are {', '.join(CATALOG)}"
+    right = f"give a file, a URL, a model of the hub as owner/model, or a name; {names}"
     return ArtifactError(weights, "is no file and no name that is known", right)

@@ -57,4 +57,5 @@ def _together(index: Path, parts: list[Held]) -> Held:
             raise ArtifactError(str(part.path), f"holds {min(twice)}, which another part holds too", "fetch it again")
         tensors |= part.tensors
     says = {name: text for part in parts for name, text in part.says.items()}
-    return Held(path=index, kind=f"{parts[0].kind} in {len(parts)} files", tensors=tensors, says=says)
+    files = tuple(part.path for part in parts)
+    return Held(path=index, kind=f"{parts[0].kind} in {len(parts)} files", parts=files, tensors=tensors, says=says)

@@ -16,6 +16,8 @@ class Held:
     path: Path
     kind: str
     """The file's format, for people: "pickle of pycls"."""
+    parts: tuple[Path, ...] = ()
+    """The files that it lists, where they hold the tensors."""
     tensors: Mapping[str, Stored]
     """By their names in the file, without what wraps all of them (`module.`)."""
     says: Mapping[str, str] = field(default_factory=dict)

@@ -47,9 +47,12 @@ def read(path: Path, content: Mapping[str, Any]) -> Held:
             pickles.check_tensor(path, name, tensor)
         return Held(path=path, kind="VISSL", tensors={name: Stored.of(t) for name, t in tensors.items()})
     if kind == "slice_list":
-        return Held(path=path, kind="VISSL, a file for each tensor", tensors=_slices(path, content))
+        files = _slices(path, content)
+        slices = {name: _slice(path, name, file) for name, file in files.items()}
+        return Held(path=path, kind="VISSL, a file for each tensor", parts=tuple(files.values()), tensors=slices)
     if kind == "shard_list":
-        return Held(path=path, kind="VISSL, sharded", tensors=_shards(path, content))
+        shards = _files_of_shards(path, content)
+        return Held(path=path, kind="VISSL, sharded", parts=tuple(shards), tensors=_shards(path, shards))
     listed = path.name.rpartition("_shard")[0]
     right = f"name the list beside it, {listed}.torch" if listed else "name the file that lists the parts"
     raise ArtifactError(str(path), f"is one {kind} of a checkpoint that lies in several files", right)
@@ -73,17 +76,17 @@ def _heads(heads: Any) -> dict[str, Tensor]:
     return tensors_of(heads)
 
 
-def _slices(path: Path, content: Mapping[str, Any]) -> dict[str, Stored]:
+def _slices(path: Path, content: Mapping[str, Any]) -> dict[str, Path]:
+    """The file of each tensor."""
     listed = content.get("layers")  # an older form has the trunk's alone
     trunk, heads = (listed, {}) if isinstance(listed, Mapping) else _model(path, content)
-    files = {f"trunk.{name}": where for name, where in trunk.items()}
-    files |= {f"heads.{name}": where for name, where in heads.items()}
-    return {name: _slice(path, name, str(where), len(files)) for name, where in files.items()}
+    named = {f"trunk.{name}": where for name, where in trunk.items()}
+    named |= {f"heads.{name}": where for name, where in heads.items()}
+    folder = path.with_name(f"{path.stem}_layers")
+    return {name: _beside(path, str(where), len(named), folder) for name, where in named.items()}
 
 
-def _slice(path: Path, name: str, where: str, files: int) -> Stored:
-    file = _beside(path, where, files, path.with_name(f"{path.stem}_layers"))
-
+def _slice(path: Path, name: str, file: Path) -> Stored:
     def read() -> Tensor:
         weight = pickles.load(file, kind_of(file)).get("weight")
         if not isinstance(weight, Tensor):
@@ -95,13 +98,16 @@ def _slice(path: Path, name: str, where: str, files: int) -> Stored:
     return Stored(tuple(first.shape), first.dtype, read)
 
 
-def _shards(path: Path, content: Mapping[str, Any]) -> dict[str, Stored]:
-    from pipeline.released.readers.fairscale_shards import joined  # takes two seconds
-
+def _files_of_shards(path: Path, content: Mapping[str, Any]) -> list[Path]:
     listed = [str(where) for where in content.get("shards") or ()]
     if not listed:
         raise ArtifactError(str(path), "lists no shards", _WHOLE)
-    files = [_beside(path, where, len(listed)) for where in listed]
+    return [_beside(path, where, len(listed)) for where in listed]
+
+
+def _shards(path: Path, files: Sequence[Path]) -> dict[str, Stored]:
+    from pipeline.released.readers.fairscale_shards import joined  # takes two seconds
+
     shards = [pickles.load(file, kind_of(file)) for file in files]
     models = [_model(file, shard) for file, shard in zip(files, shards, strict=True)]
     metas = [shard[STATE]["base_model"].get("meta") or {} for shard in shards]
