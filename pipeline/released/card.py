@@ -35,6 +35,13 @@ class Written:
     """Largest difference from the checkpoint in any output; None where it could not be opened here."""
     remark: str = ""
 
+    @property
+    def found(self) -> str:
+        """The difference as it is to be read."""
+        if self.difference is None:
+            return "not checked"
+        return f"{self.difference:.1e}" if self.difference else "0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -126,10 +133,7 @@ class Card:
             "Each was opened again, by its library where nothing else is said, and its outputs on "
             f"{self.images} images of the data were compared with those of the checkpoint, in fp32."
         )
-        rows = []
-        for written in self.written:
-            found = "not checked" if written.difference is None else f"{written.difference:.1e}"
-            rows.append((written.title, f"`{written.where}`", found, written.remark))
+        rows = [(written.title, f"`{written.where}`", written.found, written.remark) for written in self.written]
         yield _table(["library", "where", "largest difference", ""], rows)
         if self.left_out:
             yield "Not written:"

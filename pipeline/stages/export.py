@@ -30,6 +30,7 @@ from pipeline.released.writers import WRITERS, Release
 from pipeline.released.writers.choice import choose
 from pipeline.released.writers.compared import check as hold
 from pipeline.released.writers.compared import difference, write_compared
+from pipeline.released.writers.writer import missing
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
 from pipeline.views import Evaluation, Views
@@ -107,6 +108,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         progress.update(1)
         for name in chosen:
             writer = WRITERS[name]
+            absent = missing(writer.opens_with)
             compared = write_compared(writer, release, run.path / name, images, expected, config.tolerance)
             written.append(
                 Written(
@@ -114,7 +116,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
                     where=f"{name}/",
                     usage=writer.usage(release, name),
                     difference=compared,
-                    remark=writer.remark,
+                    remark=f"{' and '.join(absent)} was not installed" if absent else writer.remark,
                 )
             )
             progress.update(1)
@@ -208,10 +210,7 @@ def _name(release: Release) -> str:
 
 
 def _table(told: Card) -> results.Table:
-    rows = [
-        (written.title, written.where, "not checked" if written.difference is None else f"{written.difference:.1e}")
-        for written in told.written
-    ]
+    rows = [(written.title, written.where, written.found) for written in told.written]
     return results.Table(
         title=f"exported, compared with the checkpoint on {told.images} images",
         heads=("library", "where", "largest difference"),

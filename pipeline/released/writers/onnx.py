@@ -14,7 +14,7 @@ from pipeline.released.writers.torch_export import program
 from pipeline.released.writers.writer import Release, Writer, python
 
 FILE = "model.onnx"
-_PROTOBUF = 2 * 10**9
+PROTOBUF = 2 * 10**9
 """Bytes that one protobuf file may have; beyond it weights lie beside the graph."""
 
 
@@ -32,7 +32,7 @@ class Onnx(Writer):
         facts = {"mean": release.model.mean, "std": release.model.std, "classes": release.classes}
         written.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
         size = sum(tensor.nbytes for tensor in release.network.state_dict().values())
-        written.save(folder / FILE, external_data=size > _PROTOBUF)
+        written.save(folder / FILE, external_data=size > PROTOBUF)
 
     def outputs(self, release: Release, folder: Path, images: Tensor) -> Tensor:
         import onnxruntime

@@ -29,7 +29,7 @@ _PILLOW = {"bilinear": 2, "bicubic": 3}
 class Transformers(Writer):
     title = "transformers"
     opens_with = ("transformers",)
-    remark = "its processor begins a crop one pixel earlier where an odd number of pixels is cut off"
+    remark = "where an odd number of pixels is cut off, its processor may begin the crop one pixel earlier"
 
     def obstacle(self, model: RegNet.Config) -> str | None:
         stages = model.stages()

@@ -115,3 +115,16 @@ def test_a_file_that_differs_is_an_error_and_not_a_result(
         exported(chain, tmp_path / "out")
     assert not (tmp_path / "out" / "torchvision").exists()
     assert not (tmp_path / "out" / "artifact.json").exists()
+
+
+def test_a_library_that_is_not_installed_is_written_for_and_said_to_be_unchecked(
+    chain: tuple[Path, Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("transformers", "vissl", "onnx", "torch_export"):
+        monkeypatch.delitem(WRITERS, name)
+    monkeypatch.setattr("pipeline.released.writers.writer.find_spec", lambda package: None)
+    made = exported(chain, tmp_path / "out", layouts=None)
+    text = (made.path / "README.md").read_text()
+    assert "| torchvision | `torchvision/` | not checked | torchvision was not installed |" in text
+    assert "- timm: its networks are built by name, and none has" in text
+    assert made.figures["largest_difference"] == 0
