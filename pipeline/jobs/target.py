@@ -21,6 +21,10 @@ from pipeline.stages import STAGES
 
 TRAINS = ("pretrain", "finetune")
 """Stages of many tasks, which save checkpoints and go on from them."""
+NO_SHARDS = ("shard", "fetch", "report")
+"""Stages that read no shards."""
+FEATURES = ("knn", "linear", "lowshot", "retrieval")
+"""Stages that read features, and shards only where they are told to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +56,14 @@ class Target:
                 put(tree, key, config.parse(text))
             except yaml.YAMLError:
                 continue
-        given = tree.get("shards", "runs/shard")
+        given = tree.get("shards") or (() if stage in FEATURES else "runs/shard")
         listed = [part.get("path", "") if isinstance(part, dict) else part for part in _list(given)]
         cache = tree.get("cache")
         return cls(
             stage=stage,
             words=tuple(words),
             out=Path(str(tree.get("out", f"runs/{stage}"))),
-            shards=() if stage in ("shard", "report") else tuple(map(str, listed)),
+            shards=() if stage in NO_SHARDS else tuple(map(str, listed)),
             cache=str(cache["folder"]) if isinstance(cache, dict) and "folder" in cache else None,
         )
 

@@ -3,6 +3,7 @@
     read.py                  what is known of a run, finished or not
     page.py                  the page, from top to bottom
     results.py, classes.py   its tables: figures, accuracy by class
+    evaluations.py           tables and charts that stages laid out themselves
     curves.py, chart.py      what is drawn and what it means; one chart as SVG
     pictures.py, lineage.py  crops and prototypes; the chain
     markup.py, tables.py, wording.py, style.css   how all of it is written

@@ -1,6 +1,7 @@
 """One line chart as SVG: a pure function of its numbers, sized for a phone, coloured by the page's style.
 
-- both axes end on round numbers (1, 2 or 5 times a power of ten); x is the step, from 0, or what `along` says;
+- both axes end on round numbers (1, 2 or 5 times a power of ten); x is the step, from 0, or what `along` says, from
+  where the points begin, and by its logarithm where that is asked for;
 - a long series is thinned: the mean of each bucket as the line, and from lowest to highest as a pale band behind it;
 - a dashed line says what a figure would be by chance, and says so in words.
 """
@@ -19,11 +20,14 @@ LARGE, SMALL = (440, 248), (316, 196)
 """Width and height, in px where the page is wide enough; text keeps its size in both."""
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 26, 30
 """Margins around the plot area."""
+BELOW = 18
+"""Px more below, where what x is needs a line of its own."""
 MOST = 200
 """Points of a series that are drawn; more are thinned to as many."""
 DOTTED = 30
 """Series of at most so many points show each one."""
 COLOURS = 6
+STEP = "step"
 
 Point = tuple[float, float]
 
@@ -35,6 +39,7 @@ class Series:
     name: str
     points: Sequence[Point]
     colour: int = 1
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,21 +61,29 @@ class Chart:
     from_zero: bool = False
     percent: bool = False
     size: tuple[int, int] = LARGE
-    along: str = "step"
+    along: str = STEP
+    logarithmic: bool = False
+    """Whether x, all above 0, is spread by its logarithm."""
 
     def say(self, value: float) -> str:
         """A value of this chart in words."""
         return percent(value) if self.percent else figure(value)
 
+    @property
+    def box(self) -> tuple[int, int]:
+        """Width and height of the picture."""
+        return self.size[0], self.size[1] + (BELOW if self.along != STEP else 0)
+
 
 @dataclass(frozen=True)
 class Frame:
-    """Where values lie in the picture: the plot area and the ticks of both axes."""
+    """Where values lie in the picture: the plot area, what x it spans, and the ticks of both axes."""
 
     x_ticks: Sequence[float]
     y_ticks: Sequence[float]
-    x_end: float
+    span: tuple[float, float]
     size: tuple[int, int] = LARGE
+    logarithmic: bool = False
 
     @property
     def right(self) -> int:
@@ -93,16 +106,44 @@ class Frame:
         if high - low <= 1e-9 * max(abs(low), abs(high)):
             margin = abs(high) / 10 or 1.0
             low, high = (low if chart.from_zero else low - margin), high + margin
-        end = max(1.0, *(x for x, _ in points))
         lines = 4 if chart.size == LARGE else 3
-        return cls([x for x in ticks(0, end, 5, whole=True) if x <= end], ticks(low, high, lines), end, chart.size)
+        x_ticks, span = _across([x for x, _ in points], chart)
+        return cls(x_ticks, ticks(low, high, lines), span, chart.size, chart.logarithmic)
 
-    def x(self, step: float) -> float:
-        return LEFT + (self.right - LEFT) * step / self.x_end
+    def x(self, value: float) -> float:
+        start, end = self.span
+        share = math.log(value / start) / math.log(end / start) if self.logarithmic else (value - start) / (end - start)
+        return LEFT + (self.right - LEFT) * share
 
     def y(self, value: float) -> float:
         low, high = self.y_ticks[0], self.y_ticks[-1]
         return self.bottom - (self.bottom - TOP) * (value - low) / (high - low)
+
+
+def _across(places: Sequence[float], chart: Chart) -> tuple[list[float], tuple[float, float]]:
+    """Ticks of x, and the x at the left and right end."""
+    low, high = min(places), max(places)
+    if chart.logarithmic:
+        span = (low, high) if high > low * 1.001 else (low / 2, high * 2)
+        return decades(*span), span
+    if chart.along == STEP:
+        end = max(1.0, high)
+        return [x for x in ticks(0, end, 5, whole=True) if x <= end], (0.0, end)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
+    found = ticks(low, high, 5)
+    return found, (found[0], found[-1])
+
+
+def decades(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers on a logarithmic axis from low > 0 to high: 1, 2, 5 times powers of ten, or only some powers."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits, every in (((1, 2, 5), 1), *(((1,), n) for n in range(1, len(powers) + 1))):
+        marks = [float(f"{digit}e{power}") for power in powers if power % every == 0 for digit in digits]
+        inside = [mark for mark in marks if low * (1 - 1e-9) <= mark <= high * (1 + 1e-9)]
+        if len(inside) <= most:
+            break
+    return inside if len(inside) > 1 else [low, high]
 
 
 def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
@@ -143,7 +184,7 @@ def draw(chart: Chart, name: str) -> Html:
     parts += [band for band, _ in drawn] + [line for _, line in drawn]
     if chart.reference is not None:
         parts.append(_reference(chart, chart.reference, frame))
-    box = "0 0 {} {}".format(*chart.size)
+    box = "0 0 {} {}".format(*chart.box)
     return tag("svg", *parts, viewBox=box, role="img", aria_labelledby=f"{name}-title {name}-desc")
 
 
@@ -154,12 +195,12 @@ def describe(chart: Chart) -> str:
         (start, first), (end, last) = series.points[0], series.points[-1]
         who = f"{series.name}: " if len(chart.series) > 1 else ""
         if len(series.points) == 1:
-            said.append(f"{who}{chart.say(first)} at {chart.along} {count(start)}, the only record.")
+            said.append(f"{who}{chart.say(first)} at {chart.along} {_place(start)}, the only record.")
             continue
         values = [y for _, y in series.points]
         said.append(
-            f"{who}from {chart.say(first)} at {chart.along} {count(start)} "
-            f"to {chart.say(last)} at {chart.along} {count(end)}; "
+            f"{who}from {chart.say(first)} at {chart.along} {_place(start)} "
+            f"to {chart.say(last)} at {chart.along} {_place(end)}; "
             f"lowest {chart.say(min(values))}, highest {chart.say(max(values))}."
         )
     if chart.reference is not None:
@@ -177,7 +218,11 @@ def _axes(chart: Chart, frame: Frame) -> Html:
         x = _round(frame.x(value))
         parts.append(tag("line", x1=x, x2=x, y1=frame.bottom, y2=frame.bottom + 4, class_="mark"))
         parts.append(tag("text", _short(value), x=x, y=frame.bottom + 19, class_="tick x"))
-    parts.append(tag("text", chart.along, x=LEFT - 8, y=frame.bottom + 19, class_="tick y"))
+    if chart.along == STEP:
+        parts.append(tag("text", chart.along, x=LEFT - 8, y=frame.bottom + 19, class_="tick y"))
+    else:
+        middle = _round((LEFT + frame.right) / 2)
+        parts.append(tag("text", chart.along, x=middle, y=frame.bottom + 19 + BELOW, class_="tick x"))
     if chart.unit:
         parts.append(tag("text", chart.unit, x=0, y=11, class_="tick"))
     return tag("g", *parts, class_="axes")
@@ -193,14 +238,14 @@ def _series(chart: Chart, frame: Frame, series: Series) -> tuple[Html, Html]:
         parts += [
             tag(
                 "circle",
-                tag("title", f"{chart.along} {count(x)}: {chart.say(y)}"),
+                tag("title", f"{chart.along} {_place(x)}: {chart.say(y)}"),
                 cx=_round(frame.x(x)),
                 cy=_round(frame.y(y)),
                 r=3 if len(line) > 1 else 4,
             )
             for x, y in line
         ]
-    return shape, tag("g", *parts, class_=f"series c{series.colour}")
+    return shape, tag("g", *parts, class_=f"series c{series.colour}{' dashed' if series.dashed else ''}")
 
 
 def _reference(chart: Chart, reference: Reference, frame: Frame) -> Html:
@@ -232,11 +277,20 @@ def _labels(chart: Chart, values: Sequence[float]) -> list[str]:
     return [f"{value * scale:,.{decimals}f}{suffix}".replace("-", MINUS) for value in values]
 
 
-def _short(step: float) -> str:
-    """1,500 · 20k · 1.5M"""
-    if step >= 1e6:
-        return f"{step / 1e6:g}M"
-    return f"{step / 1e3:g}k" if step >= 1e4 else f"{step:,.0f}"
+def _short(value: float) -> str:
+    """1,500 · 20k · 1.5M · 0.25 · 1e-5"""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:g}M".replace("-", MINUS)
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:g}k".replace("-", MINUS)
+    if value == round(value):
+        return f"{value:,.0f}".replace("-", MINUS)
+    return f"{value:.4g}".replace("e-0", "e-").replace("-", MINUS)
+
+
+def _place(value: float) -> str:
+    """Where on the x axis: a count, or a number."""
+    return count(value) if value == round(value) else figure(value)
 
 
 def _round(value: float) -> str:

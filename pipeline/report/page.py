@@ -1,4 +1,4 @@
-"""The page: what ran and how to run it again, figures, curves, pictures, classes, the chain, configs."""
+"""The page: what ran and how to run it again, figures, evaluations, curves, pictures, classes, the chain, configs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.resources import files
 from data_shards.markup import Html, join, tag
 from pipeline.report.classes import by_class
 from pipeline.report.curves import curves
+from pipeline.report.evaluations import evaluations
 from pipeline.report.lineage import lineage
 from pipeline.report.pictures import pictures
 from pipeline.report.read import KnownRun, number
@@ -43,6 +44,7 @@ def _sections(runs: Sequence[KnownRun], title: str) -> list[Html | None]:
     return [
         _header(runs, title),
         _section("Results", results(runs)),
+        _section("Evaluations" if len(runs) > 1 else "Evaluation", evaluations(runs)),
         _section("Curves", curves(runs)),
         _section("Where the time went", spent(runs)),
         _section("What the network saw and made of it", seen or None),
@@ -131,7 +133,21 @@ def _phrase(run: KnownRun) -> str:
         named = "a custom RegNet" if network == "custom" else str(network)
         steps = number(run.facts.get("steps"))
         return f"{named} pretrained with {objective}" + (f" for {counted(steps, 'step')}" if steps else "")
-    return {"probe": "probed", "export": "exported as safetensors", "report": "reported"}.get(run.stage, run.name)
+    return _PHRASES.get(run.stage, run.name)
+
+
+_PHRASES = {
+    "fetch": "released weights fetched",
+    "probe": "probed",
+    "features": "features kept",
+    "knn": "measured by nearest neighbours",
+    "linear": "measured by linear classifiers",
+    "lowshot": "measured with few labels",
+    "retrieval": "measured by retrieval",
+    "evaluate": "measured as a classifier",
+    "export": "exported as safetensors",
+    "report": "reported",
+}
 
 
 def _details(index: int, run: KnownRun) -> Html:

@@ -22,13 +22,29 @@ from pipeline.artifacts import FILE, Artifact
 from pipeline.config import dump, parse
 from pipeline.errors import UserError
 from pipeline.goodput import Account
+from pipeline.results import FILE as RESULTS
 from pipeline.runs import CONFIG, METRICS, read_records
 
 SCORES = "scores.json"
-STAGES = ("shard", "pretrain", "probe", "finetune", "export", "report")
+STAGES = (
+    "shard",
+    "fetch",
+    "pretrain",
+    "probe",
+    "features",
+    "knn",
+    "linear",
+    "lowshot",
+    "retrieval",
+    "finetune",
+    "evaluate",
+    "export",
+    "report",
+)
 """Stages that leave a run directory. A run's name begins with its stage, which tells it of an unfinished one."""
 LARGEST = 1e100
-"""Numbers beyond it count as no number: infinity, and what would overflow on the way to a picture."""
+"""Numbers beyond it count as no number: infinity, and what would overflow on the way to a picture. Those that are
+smaller than its inverse are 0."""
 
 T = TypeVar("T")
 
@@ -68,6 +84,8 @@ class KnownRun:
     config_text: str = ""
     records: tuple[Mapping[str, float], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    """Tables and charts as the stage laid them out (`pipeline.results`)."""
     starts: tuple[Account, ...] = ()
     """What the time of each start of a training went into."""
     bad: Mapping[str, int] = field(default_factory=dict)
@@ -111,6 +129,7 @@ def read(path: Path) -> KnownRun:
         config_text=text,
         records=_records(path),
         scores=mapping(_json(path / SCORES)),
+        results=mapping(_json(path / RESULTS)),
         starts=tuple(goodput.read(path)),
         bad=reasons,
         bad_samples=samples,
@@ -138,7 +157,7 @@ def quoted(path: Path) -> str:
 def number(value: object) -> float | None:
     """A finite number, or None."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST:
-        return float(value)
+        return float(value) if abs(value) > 1 / LARGEST else 0.0
     return None
 
 

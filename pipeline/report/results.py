@@ -9,6 +9,9 @@ from pipeline.report.read import KnownRun, mapping, number
 from pipeline.report.tables import row, table
 from pipeline.report.wording import count, counted, figure, listed, percent
 
+_MEASURING = ("knn", "linear", "lowshot", "retrieval", "evaluate")
+"""Stages whose figures are shares of 1, each a result by its own name."""
+
 
 def results(runs: Sequence[KnownRun]) -> Html | None:
     """The headline tables; None where no run has a figure."""
@@ -82,11 +85,18 @@ def _of(run: KnownRun) -> list[tuple[str, str, str]]:
                 f"of any output, file against checkpoint{size}",
             )
         )
+    if run.stage in _MEASURING:
+        more = {name: value for name, value in figures.items() if name != "accuracy"}
+        lines += [(f"{run.name}: {name.replace('_', ' ')}", _share(value), "") for name, value in more.items()]
     if run.bad:
         why = listed([f"{count(n)} {reason}" for reason, n in sorted(run.bad.items(), key=lambda item: -item[1])])
         often = counted(sum(run.bad.values()), "time")
         lines.append((f"{run.name}: bad samples", count(run.bad_samples), f"replaced by another {often}: {why}"))
     return lines
+
+
+def _share(value: float) -> str:
+    return percent(value) if 0 <= value <= 1 else figure(value)
 
 
 def _conditions(run: KnownRun) -> str:

@@ -12,6 +12,7 @@ from pipeline import config
 from pipeline.errors import ConfigError, JobError
 from pipeline.jobs.sweep import chosen
 from pipeline.jobs.target import Target
+from pipeline.stages import STAGES
 from pipeline.stages.stage import module
 
 RECIPES = Path(__file__).parents[3] / "configs"
@@ -24,6 +25,14 @@ def test_recipe_bases_and_overrides_count(tmp_path: Path) -> None:
     assert (target.out, target.shards, target.cache) == (Path("runs/below"), ("a", "b"), "/scratch")
     assert Target.of("pretrain", ["out=x", "shards=y"]).shards == ("y",)
     assert Target.of("shard", ["out=x"]).shards == ()
+
+
+def test_a_stage_that_reads_features_reads_shards_only_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in ("knn", "linear", "fetch"):
+        monkeypatch.setitem(STAGES, stage, "")
+    assert Target.of("knn", ["features=runs/features"]).shards == ()
+    assert Target.of("linear", ["shards=runs/shard"]).shards == ("runs/shard",)
+    assert Target.of("fetch", ["source=x"]).shards == ()
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "probe", "finetune", "export", "shard"])

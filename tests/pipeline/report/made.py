@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.artifacts import Artifact, describe_files, digest
 from pipeline.config import dump
+from pipeline.results import Chart, Table, save
 
 PROTOTYPES = 100
 LN_K = math.log(PROTOTYPES)
@@ -132,6 +133,22 @@ def finetuned(path: Path, shards: Path, checkpoint: Path, accuracy: float) -> Pa
     )
 
 
+def measured(path: Path, checkpoint: Path) -> Path:
+    """A run of knn with a table and a chart of its own."""
+    path.mkdir(parents=True)
+    rows = [("10", "51.9 %", "49.0 %"), ("20", "52.4 %", "50.2 %"), ("200", "48.0 %", "47.1 %")]
+    table = Table(
+        title="kNN accuracy", heads=("k", "T = 0.07", "T = 0.1"), rows=rows, note="Best on the held-out part."
+    )
+    series = [
+        (name, [(float(k), float(line[i][:4]) / 100) for k, *line in rows]) for i, name in enumerate(table.heads[1:])
+    ]
+    chart = Chart(title="kNN accuracy by k", series=series, along="neighbours", percent=True, logarithmic=True)
+    save(path, [table], [chart])
+    figures = {"knn": 0.524}
+    return finished(path, "knn", "scores", figures=figures, inputs={"features": checkpoint}, files=("results.json",))
+
+
 def chain(folder: Path) -> list[Path]:
     """Every stage of a chain, in the order they finish."""
     shards = finished(
@@ -160,4 +177,4 @@ def chain(folder: Path) -> list[Path]:
         figures={"largest_difference": 2.384e-7, "parameters": 512330.0},
         inputs={"shards": shards, "checkpoint": first},
     )
-    return [shards, pretrain, probe, first, second, export]
+    return [shards, pretrain, probe, measured(folder / "knn", pretrain), first, second, export]

@@ -10,7 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.chart import LARGE, MOST, SMALL, TOP, Chart, Frame, Reference, Series, describe, draw, thin, ticks
+from pipeline.report.chart import (
+    LARGE,
+    LEFT,
+    MOST,
+    SMALL,
+    TOP,
+    Chart,
+    Frame,
+    Reference,
+    Series,
+    decades,
+    describe,
+    draw,
+    thin,
+    ticks,
+)
 
 VALUES = st.floats(-1e30, 1e30).filter(lambda value: value == 0 or abs(value) > 1e-30)
 SERIES = st.lists(
@@ -115,3 +130,37 @@ def test_the_description_tells_the_course_to_those_who_cannot_see_it() -> None:
         "lowest 36.0\N{NO-BREAK SPACE}%, highest 70.0\N{NO-BREAK SPACE}%."
     )
     assert 'aria-labelledby="c-title c-desc"' in draw(chart, "c")
+
+
+def test_on_a_logarithmic_axis_equal_factors_are_equal_distances() -> None:
+    points = [(10.0 ** (i / 2), float(i)) for i in range(-6, 7)]
+    chart = Chart(title="Rates", series=[Series("grid", points)], along="learning rate", logarithmic=True)
+    svg = draw(chart, "c")
+    across = [x for x, _ in drawn_points(svg)]
+    assert [b - a for a, b in pairwise(across)] == pytest.approx([(across[-1] - across[0]) / 12] * 12, abs=0.02)
+    marks = re.findall(r'<text x="([^"]*)" y="[^"]*" class="tick x">([^<]*)</text>', svg)
+    at = {label: float(x) for x, label in marks}
+    assert at["0.001"] == pytest.approx(across[0], abs=0.02)
+    assert at["1"] == pytest.approx(across[6], abs=0.02)
+    assert at["1,000"] == pytest.approx(across[-1], abs=0.02)
+    assert "learning rate" in at
+    assert "at learning rate 0.00100 to" in describe(chart)
+
+
+@given(low=st.floats(1e-30, 1e30), factor=st.floats(1.01, 1e12))
+def test_marks_of_a_logarithmic_axis_are_few_rising_and_inside(low: float, factor: float) -> None:
+    found = decades(low, low * factor)
+    assert 2 <= len(found) <= 7
+    assert found == sorted(set(found))
+    assert found[0] >= low * (1 - 1e-6)
+    assert found[-1] <= low * factor * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("points", [[(0.2, 1.0)], [(0.5, 1.0), (1.0, 2.0)], [(-3.0, 0.0), (1e-4, 1.0), (7e5, 0.5)]])
+def test_an_axis_that_is_no_step_holds_the_points_wherever_they_begin(points: list[tuple[float, float]]) -> None:
+    chart = Chart(title="Anything", series=[Series("run", points)], along="confidence")
+    frame = Frame.of(chart)
+    assert frame.span[0] <= points[0][0] <= points[-1][0] <= frame.span[1]
+    for (x, _), (value, _) in zip(drawn_points(draw(chart, "c")), points, strict=True):
+        assert LEFT - 0.01 <= x <= frame.right + 0.01
+        assert x == pytest.approx(frame.x(value), abs=0.02)

@@ -83,7 +83,7 @@ def test_a_chain_is_told_from_its_command_to_its_export(tmp_path: Path) -> None:
     text = plain(parsed.text)
     assert (
         "5,229 images packed into shards, a custom RegNet pretrained with swav for 900 steps, probed, "
-        "fine-tuned 2 times on labels and exported as safetensors." in text
+        "measured by nearest neighbours, fine-tuned 2 times on labels and exported as safetensors." in text
     )
     for run in runs:
         assert f"python -m pipeline {run.name.partition('-')[0]} {run}/config.yaml" in text
