@@ -41,6 +41,7 @@ from pipeline.training.fit import Fitted, fit
 from pipeline.training.optimizers import SGD
 from pipeline.training.schedules import Duration, Schedule, WarmupCosine
 from pipeline.training.settings import TrainerConfig
+from pipeline.training.weights import Weights
 from pipeline.views import Evaluation, Labelled
 
 SCORES = "scores.json"
@@ -252,7 +253,7 @@ def _over_crops(config: Config, source: Artifact, run: Run) -> tuple[Fitted, Fou
         seed=config.seed,
         label="linear",
         config=to_mapping(config),
-        weights=source.path / str(source.facts["checkpoint"]),
+        weights=Weights(source.path / str(source.facts["checkpoint"])),
     )
     if not run.writes:
         return fitted, None
