@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +63,6 @@ def in_torchvision(size: str) -> nn.Module | None:
 
 
 def in_transformers(size: str) -> nn.Module | None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     transformers = pytest.importorskip("transformers")
     stages = RegNet.Config(size=size).stages()
     network: nn.Module = transformers.RegNetForImageClassification(

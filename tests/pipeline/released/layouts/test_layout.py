@@ -22,7 +22,7 @@ def test_every_name_comes_back_as_it_went_and_only_its_own_layout_recognises_it(
     given = [layout.from_ours(name, model) for name in names]
     assert len(set(given)) == len(names)
     assert [layout.to_ours(name) for name in given] == names
-    assert [layout.to_ours(f"module.{name}") for name in given] == names
+    assert [layout.to_ours(f"module._orig_mod.{name}") for name in given] == names
     assert [other.name for other in LAYOUTS.values() if other.recognises(given)] == [layout.name]
     assert recognise(given, "a file") is layout
 
@@ -56,6 +56,8 @@ def test_a_name_that_a_library_gives_is_read(layout: str, name: str, ours: str) 
         ("vissl", "_feature_blocks.res2.block2-0.f.c.weight"),
         ("torchvision", "trunk_output.block1.block2-0.f.c.0.weight"),
         ("timm", "s1.b1.conv4.conv.weight"),
+        ("timm", f"s{'1' * 5000}.b1.conv1.conv.weight"),
+        ("timm", "s\N{FULLWIDTH DIGIT ONE}.b1.conv1.conv.weight"),
         ("timm", "xs1.b1.conv1.conv.weight"),
         ("ours", "stem.conv.weight"),
         ("pycls", "backbone.stem.conv.weight"),
