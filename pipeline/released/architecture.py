@@ -74,7 +74,7 @@ def architecture(shapes: Shapes, where: str) -> RegNet.Config:
     squeezed = {match: shape for name, shape in shapes.items() if (match := _SQUEEZE.fullmatch(name)) and shape}
     pairs = [(shape[0], inputs[int(match[1]) - (match[2] == "1")]) for match, shape in squeezed.items()]
     found = Stages(widths, depths, groups, _squeeze(pairs))
-    named = next((name for name, stages in _named().items() if stages == found), None)
+    named = named_size(found)
     if named is not None:
         return RegNet.Config(size=named, stem_width=stem, strides=strides)
     try:
@@ -89,6 +89,12 @@ def architecture(shapes: Shapes, where: str) -> RegNet.Config:
         )
     except ValueError as error:
         raise ArtifactError(where, f"is no RegNet: {error}", "name a file that holds one") from None
+
+
+def named_size(stages: Stages) -> str | None:
+    """The size with these widths and depths; None for a network without a name. Of two names, the one that is no alias:
+    `regnety_32gf`, not `seer_rg32`."""
+    return next((name for name, named in _named().items() if named == stages), None)
 
 
 def tell(model: RegNet.Config) -> str:
@@ -122,5 +128,5 @@ def _squeeze(pairs: Sequence[tuple[int, int]]) -> float:
 
 @cache
 def _named() -> dict[str, Stages]:
-    """Every size under its first name; SEER's names for sizes of RegNetY come after those."""
+    """What every size is made of, in the order of `SIZES`, where aliases come last."""
     return {name: RegNet.Config(size=name).stages() for name in SIZES}

@@ -95,7 +95,7 @@ class Layout:
         return any(re.fullmatch(_CONVOLUTION, self.to_ours(name) or "") for name in names)
 
     def _bare(self, name: str) -> str:
-        name = name.removeprefix("module.")  # what DistributedDataParallel puts before
+        name = re.sub(r"^(module\.|_orig_mod\.)+", "", name)  # DistributedDataParallel and torch.compile put them there
         for met, stands_for in self.spellings.items():
             name = re.sub(met, stands_for, name)
         return name
@@ -115,5 +115,5 @@ class Layout:
         pattern = re.escape(self.block)
         for said in self._said:
             first, *more = pattern.split(re.escape(f"{{{said}}}"))
-            pattern = rf"{first}(?P<{said}>\d+)" + rf"(?P={said})".join(more)
+            pattern = rf"{first}(?P<{said}>[0-9]{{1,4}})" + rf"(?P={said})".join(more)
         return re.compile(pattern + r"\.(?P<layer>.+)")

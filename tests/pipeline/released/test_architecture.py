@@ -6,11 +6,13 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import ArtifactError
 from pipeline.models.regnet import RegNet
 from pipeline.models.sizes import SIZES
-from pipeline.released.architecture import ELSEWHERE, architecture, elsewhere, tell
+from pipeline.released.architecture import ELSEWHERE, architecture, elsewhere, named_size, tell
 from tests.pipeline.released.shapes import shapes_of
 
 NAMED = [size for size in SIZES if not size.startswith("seer")]
@@ -19,6 +21,10 @@ NAMED = [size for size in SIZES if not size.startswith("seer")]
 @pytest.mark.parametrize("size", NAMED)
 def test_each_named_size_is_found_from_its_shapes(size: str) -> None:
     assert architecture(shapes_of(RegNet.Config(size=size)), "a file") == RegNet.Config(size=size)
+
+
+def test_a_size_with_two_names_is_called_by_the_one_that_is_no_alias() -> None:
+    assert named_size(RegNet.Config(size="seer_rg32").stages()) == "regnety_32gf"
 
 
 def test_seers_256gf_and_classyvisions_are_told_apart() -> None:
@@ -52,6 +58,33 @@ def test_a_network_without_a_name_is_found_as_what_it_is(model: RegNet.Config) -
     found = architecture(shapes_of(model), "a file")
     assert found == model
     assert elsewhere(found) is None
+
+
+@st.composite
+def models(draw: st.DrawFn) -> RegNet.Config:
+    stages = draw(st.integers(1, 4))
+    group = draw(st.sampled_from([1, 3, 8, 16]))
+
+    def each(numbers: st.SearchStrategy[int]) -> tuple[int, ...]:
+        return tuple(draw(st.lists(numbers, min_size=stages, max_size=stages)))
+
+    return RegNet.Config(
+        size="custom",
+        widths=tuple(times * group for times in each(st.integers(1, 12))),
+        depths=each(st.integers(1, 2)),
+        strides=each(st.integers(1, 2)),
+        group_width=group,
+        squeeze=draw(st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0.1, 1.0)),
+        stem_width=draw(st.integers(8, 40)),
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(models())
+def test_any_network_is_found_as_one_with_its_shapes(model: RegNet.Config) -> None:
+    shapes = shapes_of(model)
+    assume(all(0 not in shape for shape in shapes.values()))
+    assert shapes_of(architecture(shapes, "a file")) == shapes
 
 
 def test_a_network_of_other_shapes_than_a_named_size_never_gets_its_name() -> None:
