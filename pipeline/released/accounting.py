@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def account(shapes: Shapes, where: str, model: RegNet.Config | None = None) -> A
             strangers.append(f"{theirs} {tuple(shapes[theirs])}")
     found = {ours: tuple(shapes[theirs]) for ours, theirs in sources.items()}
     model = model or architecture(found, where)
-    expected = _expected(model)
+    expected = dict(_expected(model))
     classes = _classes(found, sources, left_out, expected)
     absent = [name for name in expected if name not in found and name.endswith(COUNTER)]
     faults = {
@@ -100,7 +101,8 @@ def account(shapes: Shapes, where: str, model: RegNet.Config | None = None) -> A
     )
 
 
-def _expected(model: RegNet.Config) -> dict[str, tuple[int, ...]]:
+@cache
+def _expected(model: RegNet.Config) -> Mapping[str, tuple[int, ...]]:
     with torch.device("meta"):
         backbone = model.build()
     return {BACKBONE + name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}

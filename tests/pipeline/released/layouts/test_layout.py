@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ArtifactError
 from pipeline.models.regnet import RegNet
-from pipeline.released.layouts import LAYOUTS, recognise
+from pipeline.released.layouts import LAYOUTS, Layout, recognise
 from tests.pipeline.released.shapes import shapes_of, theirs
 
 MODELS = {size: RegNet.Config(size=size) for size in ("regnetx_200mf", "regnety_200mf", "regnety_128gf")}
@@ -15,7 +15,9 @@ VISSL = LAYOUTS["vissl"]
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_every_name_comes_back_as_it_went_and_only_its_own_layout_recognises_it(layout, model: RegNet.Config) -> None:  # type: ignore[no-untyped-def]
+def test_every_name_comes_back_as_it_went_and_only_its_own_layout_recognises_it(
+    layout: Layout, model: RegNet.Config
+) -> None:
     names = list(shapes_of(model, classes=10))
     given = [layout.from_ours(name, model) for name in names]
     assert len(set(given)) == len(names)
@@ -66,7 +68,7 @@ def test_a_name_that_is_almost_one_is_none(layout: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["stem.conv.weight", "backbone.s1.b1.f.d.weight", "head.fc.weight", "backbone"])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_what_is_no_name_of_ours_is_given_no_name(layout, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_name_of_ours_is_given_no_name(layout: Layout, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is no tensor of a RegNet"):
         layout.from_ours(name, MODELS["regnety_200mf"])
 
