@@ -73,6 +73,8 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     source, held, network = _look(config)
     found = sources.sha256(source.file)
     sources.check_hash(source, found, config.sha256)
+    for file in (source.file, *held.parts) if config.sha256 is None else ():
+        readers.check_sums(file)
     size = sum(stored.bytes for stored in network.tensors.values())
     with Progress(size // 1_000_000, unit="MB", label="fetch: write", quiet=size < 100_000_000) as progress:
         saved = save_tensors(run.path, network.tensors, config=dump(to_mapping(config)), progress=progress)

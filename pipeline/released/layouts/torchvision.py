@@ -21,4 +21,5 @@ TORCHVISION = Layout(
         "f.c_bn": "f.c.1",
     },
     classifier="fc",
+    left_out={r"(projection_head|prototypes)\.": "it belongs to SwAV's pretraining, around a network of torchvision"},
 )

@@ -15,10 +15,10 @@ from pathlib import Path
 from pipeline.checkpoints.tensorwise import Stored
 from pipeline.errors import ArtifactError
 from pipeline.released.readers import nested, pickles, safetensors_files, vissl
-from pipeline.released.readers.kinds import kind_of
+from pipeline.released.readers.kinds import check_sums, kind_of
 from pipeline.released.readers.stored import Held
 
-__all__ = ["Held", "Stored", "read"]
+__all__ = ["Held", "Stored", "check_sums", "read"]
 
 
 def read(path: Path) -> Held:

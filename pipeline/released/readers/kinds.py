@@ -70,6 +70,24 @@ def kind_of(path: Path) -> Kind:
     raise ArtifactError(str(path), "holds no weights that are known here", WEIGHTS)
 
 
+def check_sums(path: Path) -> None:
+    """Raise `ArtifactError` where bytes in a zip are not those that torch.save wrote; other files have no sums.
+
+    Reads the whole file. torch itself does not look at the sums of a file that it maps.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        wrong = " ".join(str(error).split())
+    if wrong is not None:
+        right = "fetch it again; if it was saved without sums (set_crc32_options), give its hash with sha256=…"
+        raise ArtifactError(str(path), f"is damaged: {wrong} in it has not the sum that stands beside it", right)
+
+
 def _check_zip(path: Path) -> None:
     """Raise `ArtifactError` for a zip that torch.save did not write: torch's reader would unpack what is compressed."""
     try:

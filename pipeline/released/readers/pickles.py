@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,20 @@ PLAIN: tuple[Any, ...] = (
 )
 """What a pickle may name beside what `weights_only` allows: none of it can run code."""
 _NAMED = re.compile(r"GLOBAL ([\w.]+)|(?:function|class|type) `?([\w]+(?:\.\w+)+)")
+_BROKEN = (
+    RuntimeError,
+    AssertionError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What torch.load raises for bytes that torch.save did not write."""
 _REFUSALS = ("nsupported", "Can only", "can only", "Trying to", "not allowed", "Blocklisted", "blocked")
 
 
@@ -49,7 +64,7 @@ def load(path: Path, kind: Kind) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "torch")
     except pickle.UnpicklingError as error:
         raise _refused(path, str(error)) from None
-    except (RuntimeError, EOFError, OSError, MemoryError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except _BROKEN as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ArtifactError(
             str(path), f"is cut off or damaged: {path.stat().st_size:,} bytes ({reason})", DAMAGED

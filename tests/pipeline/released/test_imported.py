@@ -111,6 +111,17 @@ def test_the_heads_of_pretraining_are_left_out_with_a_reason(tmp_path: Path) -> 
     assert "0.prototypes0.weight left out" in dict(found.told)["tensors"]
 
 
+def test_a_training_state_of_swavs_own_code_around_a_network_of_torchvision(tmp_path: Path) -> None:
+    net, layout = network(None), LAYOUTS["torchvision"]
+    state = {layout.from_ours(name, MODEL): tensor for name, tensor in net.state_dict().items()}
+    state |= {"projection_head.0.weight": torch.ones(4, 32), "prototypes.weight": torch.ones(9, 4)}
+    wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
+    torch.save({"epoch": 1, "state_dict": wrapped, "optimizer": {}, "amp": {"scale": 1.0}}, tmp_path / "m.pth")
+    found, images = look(tmp_path / "m.pth"), torch.randn(2, 3, 32, 32)
+    assert torch.equal(outputs(loaded(found), images), outputs(net, images))
+    assert "projection_head.0.weight, prototypes.weight left out" in dict(found.told)["tensors"]
+
+
 def test_a_file_of_ours_keeps_what_shapes_do_not_tell(tmp_path: Path) -> None:
     model = RegNet.Config(
         size="custom", widths=(8, 16), depths=(1, 1), strides=(1, 2), stem="cifar", group_width=8, mean=(0.5, 0.4, 0.3)

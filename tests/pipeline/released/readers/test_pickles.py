@@ -6,6 +6,7 @@ import argparse
 import builtins
 import os
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,37 @@ def test_a_file_cut_anywhere_says_so(share: float, new: bool, tmp_path: Path) ->
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ArtifactError, match=r"is cut off or damaged: [\d,]+ bytes"):
         readers.read(path)
+
+
+@pytest.mark.parametrize("new", FORMATS)
+def test_a_file_with_wrong_bytes_is_read_or_refused_and_never_a_defect(new: bool, tmp_path: Path) -> None:
+    good = save(
+        tmp_path / "m.pth", {"state_dict": {"a": torch.ones(5, 5), "b": torch.ones(3)}, "n": 3}, new
+    ).read_bytes()
+    draw, refused = random.Random(0), 0
+    for _ in range(300):
+        content = bytearray(good)
+        for _ in range(draw.choice((1, 1, 2, 8))):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        (tmp_path / "m.pth").write_bytes(content)
+        try:
+            for stored in readers.read(tmp_path / "m.pth").tensors.values():
+                stored.read()
+        except ArtifactError:
+            refused += 1
+    assert 100 < refused < 300
+
+
+def test_a_changed_value_is_found_by_the_sums_in_the_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.pth", {"x": torch.full((1000,), 0.1)})
+    readers.check_sums(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.tensor([0.1]).numpy().tobytes() * 2) + 40] ^= 1
+    path.write_bytes(content)
+    readers.read(path)
+    with pytest.raises(ArtifactError, match=r"is damaged: m/data/0 in it has not the sum"):
+        readers.check_sums(path)
+    readers.check_sums(save(path, {"x": torch.ones(2)}, new=False))
 
 
 def test_a_tensor_that_claims_more_values_than_the_file_holds_is_refused(tmp_path: Path) -> None:
