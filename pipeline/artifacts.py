@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -64,13 +65,17 @@ class Artifact:
     @classmethod
     def load(cls, directory: str | Path, kind: str | None = None, *, wanted_by: str = "", key: str = "") -> Artifact:
         """The artifact in a run directory. Raises `ArtifactError` with the cure if there is none of that kind."""
-        directory = Path(directory)
+        given, directory = directory, Path(directory)
         asks = f"{wanted_by} needs {_article(kind)}" if kind else wanted_by or "this"
         cure = f"python -m pipeline {MAKES.get(kind or '', 'chain')} RECIPE.yaml"
         setting = f"or set {key}=DIR" if key else "or name another directory"
         try:
             body = json.loads((directory / FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            if kind == "checkpoint" and _is_released(str(given), directory):
+                right = f"{wanted_by} needs a checkpoint of this pipeline, which fetch makes of it"
+                command = f"python -m pipeline fetch weights={given} out=runs/fetch"
+                raise ArtifactError(str(given), "is no run of this pipeline", right, command) from None
             state = "holds no finished run" if directory.is_dir() else "does not exist"
             raise ArtifactError(str(directory), state, f"{asks}; make it first {setting}", cure) from None
         except (json.JSONDecodeError, OSError) as error:
@@ -152,6 +157,17 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_WEIGHTS = (".torch", ".pth", ".pt", ".bin", ".pyth", ".ckpt", ".safetensors")
+_NAMED = re.compile(r"(timm|facebook)/[\w.@-]+|seer_\w+")
+
+
+def _is_released(given: str, directory: Path) -> bool:
+    """Whether somebody's weights are named and no run directory: a file or folder of them, a URL, a hub's model."""
+    if directory.is_dir():
+        return any(path.suffix in _WEIGHTS for path in directory.iterdir())
+    return directory.is_file() or directory.suffix in _WEIGHTS or is_url(given) or _NAMED.fullmatch(given) is not None
 
 
 def _article(kind: str | None) -> str:

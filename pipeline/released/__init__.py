@@ -1,5 +1,9 @@
 """Weights in and out.
 
+sources.py       a name, URL, model of the hub or file -> a file here: catalog.py, download.py, hub.py
+readers/         what a file holds, opened without trusting it
+described.py     what is said beside it: preprocessing, classes, licence; imagenet.py has ImageNet-1k's classes
+imported.py      the network in a file, under our names
 layouts/         what each library calls the tensors of a RegNet, both ways
 architecture.py  which RegNet a set of shapes is
 accounting.py    every tensor of a file: taken, left out with a reason, or named in an error

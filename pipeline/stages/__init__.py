@@ -15,6 +15,7 @@ from __future__ import annotations
 
 STAGES = {
     "shard": "images into WebDataset shards",
+    "fetch": "released weights of anyone into a checkpoint: SEER's by name, a URL, the hub, a file",
     "pretrain": "shards into a pretrained checkpoint",
     "probe": "a checkpoint into kNN and linear accuracy, beside the same network untrained",
     "finetune": "a checkpoint and labels into a classifier",
