@@ -16,6 +16,9 @@ from data_shards.manifest import Manifest
 from pipeline.artifacts import Artifact
 from pipeline.errors import UserError
 
+_SOURCE = ("from", "sha256", "layout", "licence")
+"""What `fetch` says of released weights and others may want to know."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ancestor:
@@ -50,8 +53,8 @@ class Ancestor:
         return {name: value for name, value in found.items() if value not in ("", {})}
 
 
-def ancestry(checkpoint: Artifact) -> list[Ancestor]:
-    """The checkpoint and all behind it, each once, readers before what they read."""
+def ancestry(last: Artifact) -> list[Ancestor]:
+    """An artifact and all behind it, each once, readers before what they read."""
     found: dict[str, Ancestor] = {}
 
     def visit(artifact: Artifact | None, kind: str, content: str, where: Sequence[Path]) -> None:
@@ -64,7 +67,7 @@ def ancestry(checkpoint: Artifact) -> list[Ancestor]:
         manifest = next(_manifests(where, content), None) if kind == "shards" else None
         found[content] = _ancestor(artifact, kind, content, manifest)
 
-    visit(checkpoint, checkpoint.kind, checkpoint.content, [checkpoint.path])
+    visit(last, last.kind, last.content, [last.path])
     return list(reversed(found.values()))
 
 
@@ -77,7 +80,7 @@ def licences(ancestors: Sequence[Ancestor]) -> list[str]:
 def _ancestor(artifact: Artifact | None, kind: str, content: str, manifest: Manifest | None) -> Ancestor:
     if artifact is None:
         return Ancestor(kind=kind, content=content, stage="shard" if manifest else "", manifest=manifest)
-    source = artifact.facts.get("source")
+    source = artifact.facts.get("source") or {}
     return Ancestor(
         kind=kind,
         content=content,
@@ -86,8 +89,8 @@ def _ancestor(artifact: Artifact | None, kind: str, content: str, manifest: Mani
         version=artifact.version,
         reads={name: read["content"] for name, read in artifact.inputs.items()},
         config=artifact.config,
-        figures=artifact.figures if kind == "checkpoint" else {},
-        source={k: _public(v) for k, v in source.items() if v} if isinstance(source, Mapping) else {},
+        figures=artifact.figures if kind == "checkpoint" and not source else {},
+        source={name: _public(source[name]) for name in _SOURCE if source.get(name)},
         manifest=manifest,
     )
 
@@ -114,5 +117,5 @@ def _manifests(places: Sequence[Path], content: str) -> Iterator[Manifest]:
 
 def _public(value: object) -> str:
     """A text of a source as others may read it: of a path on this machine only the name."""
-    text = str(value)
+    text = str(value).removeprefix("file://")
     return Path(text).name if text.startswith(("/", "~", "./", "../")) else text

@@ -192,14 +192,14 @@ def _measured(config: Config, inputs: Mapping[str, Artifact], ancestors: list[An
     found = []
     for n, where in enumerate(config.measured, 1):
         scores = inputs[f"measured {n}"]
-        of = {read["content"] for read in scores.inputs.values()} & known
-        if not of:
+        of = next((behind.content for behind in lineage.ancestry(scores) if behind.content in known), None)
+        if of is None:
             raise ArtifactError(
                 where,
                 "measured another checkpoint",
                 f"name evaluations of {config.checkpoint}, or of what it was made from, in measured",
             )
-        found.append(Measured(stage=scores.stage, content=min(of), figures=scores.figures))
+        found.append(Measured(stage=scores.stage, content=of, figures=scores.figures))
     return found
 
 

@@ -29,8 +29,8 @@ def run(path: Path, content: str, reads: dict[str, tuple[Path, str, str]], **mor
 def chain(folder: Path) -> Artifact:
     """Shards, a fetched network, and one fine-tuned from it."""
     manifest = pack_into(folder / "shard", listed(4))
-    source = {"name": str(folder / "rg32.torch"), "url": "https://host/rg32.torch", "licence": "research only"}
-    run(folder / "fetch", "fetched", {}, facts={"source": source})
+    source = {"from": str(folder / "rg32.torch"), "sha256": "ab" * 32, "modified": 7, "licence": "research only"}
+    run(folder / "fetch", "fetched", {}, facts={"source": source}, figures={"tensors": 400.0})
     reads = {
         "shards": (folder / "shard", "shards", manifest.root),
         "checkpoint": (folder / "fetch", "checkpoint", "fetched"),
@@ -56,8 +56,9 @@ def test_every_artifact_behind_a_checkpoint_is_found_once_and_after_its_readers(
 def test_nothing_of_this_machine_is_told(tmp_path: Path) -> None:
     text = json.dumps([ancestor.to_mapping() for ancestor in ancestry(chain(tmp_path))])
     assert str(tmp_path) not in text
-    assert "https://host/rg32.torch" in text
-    assert '"name": "rg32.torch"' in text
+    assert '"from": "rg32.torch", "sha256": "abab' in text
+    assert "modified" not in text
+    assert "tensors" not in text, "counts are no figures of the network"
     assert '"accuracy": 0.9' in text
 
 

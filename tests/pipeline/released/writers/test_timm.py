@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def test_the_crop_share_gives_back_every_size() -> None:
             assert share == pytest.approx(size / resize)
 
 
-@pytest.mark.parametrize("how", [{}, {"keep_ratio": False}])
-def test_timm_sees_the_same_pixels(how: dict[str, bool], tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{}, {"keep_ratio": False}, {"interpolation": "bicubic"}])
+def test_timm_sees_the_same_pixels(how: dict[str, Any], tmp_path: Path) -> None:
     view = Evaluation.Config(size=63, resize=72, **how)
     Timm().write(release(NAMED, CLASSES, view), tmp_path)
     model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)

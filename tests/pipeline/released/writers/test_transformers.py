@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,9 +62,9 @@ def test_the_auto_classes_find_the_network_and_its_classes(folder: Path) -> None
     assert model.config.label2id["émeu"] == 2
 
 
-@pytest.mark.parametrize("how", [{}, {"keep_ratio": False}])
+@pytest.mark.parametrize("how", [{}, {"keep_ratio": False}, {"interpolation": "bicubic"}])
 @pytest.mark.parametrize("backend", ["torchvision", "pil"])
-def test_its_processor_sees_the_same_pixels(how: dict[str, bool], backend: str, tmp_path: Path) -> None:
+def test_its_processor_sees_the_same_pixels(how: dict[str, Any], backend: str, tmp_path: Path) -> None:
     view = Evaluation.Config(size=64, resize=72, **how)
     Transformers().write(release(CUSTOM, (), view), tmp_path)
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend=backend)
