@@ -13,14 +13,19 @@ from pipeline.evaluation.features import Features
 from pipeline.evaluation.neighbours import BLOCK
 
 BYTES = 1 << 30
-"""Of query vectors that a process holds; the bank is passed over once for so many."""
+"""Of queries that a process holds; the bank is passed over once for so many."""
 
 
-def rounds(features: FeatureSet, split: str, tap: str, team: Team, rows: Tensor | None = None) -> Iterator[Features]:
-    """This process's share of a split's rows, or of those numbered `rows` (rising), a bounded number at once."""
+def rounds(
+    features: FeatureSet, split: str, tap: str, team: Team, rows: Tensor | None = None, beside: int = 0
+) -> Iterator[Features]:
+    """This process's share of a split's rows, or of those numbered `rows` (rising), a bounded number at once.
+
+    `beside` is what is kept for each query beside its vector, in bytes.
+    """
     places = torch.arange(features.rows(split)) if rows is None else rows
     share = team.share(len(places), BLOCK)
-    step = max(1, BYTES // (4 * features.taps[tap]) // BLOCK) * BLOCK
+    step = max(1, BYTES // (4 * features.taps[tap] + beside) // BLOCK) * BLOCK
     for start in range(share.start, share.stop, step):
         yield _at(features, split, tap, places[start : min(start + step, share.stop)])
 

@@ -21,6 +21,8 @@ from pipeline.stages import STAGES
 
 TRAINS = ("pretrain", "finetune")
 """Stages of many tasks, which save checkpoints and go on from them."""
+PROCESSES = {**dict.fromkeys(TRAINS, "trainer"), **dict.fromkeys(("features", "knn", "retrieval"), "compute")}
+"""Stages of many tasks, and the part of their recipe that says how many."""
 NO_SHARDS = ("shard", "fetch", "report")
 """Stages that read no shards."""
 FEATURES = ("knn", "linear", "lowshot", "retrieval")
@@ -71,6 +73,11 @@ class Target:
     def trains(self) -> bool:
         """Whether it has many tasks and goes on from checkpoints."""
         return self.stage in TRAINS
+
+    @property
+    def processes(self) -> str | None:
+        """The part of the recipe that says how many tasks there are; None for the work of one."""
+        return PROCESSES.get(self.stage)
 
     def moved(self, out: Path, *overrides: str) -> Target:
         """The same with other overrides and another directory."""

@@ -42,7 +42,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Config:
         for split, found in (("train", bank), ("test", query))
     }
     given = features(folder / "features", taps, classes=6)
-    return Config(out=str(folder / "knn"), features=str(given), ks=KS, temperatures=TEMPERATURES, asked=400)
+    return Config(out=str(folder / "knn"), features=str(given), ks=KS, temperatures=TEMPERATURES, asked=120)
 
 
 def tables(out: str) -> list[dict[str, Any]]:
@@ -57,14 +57,14 @@ def test_the_grid_is_what_single_questions_give_and_the_choice_is_the_banks_own(
     bank, query = clouds(700, 1), clouds(1300, 2)
     summary, grid, _ = tables(recipe.out)
     asked = bank.labelled()
-    asked = Features(*(part[torch.arange(400) * len(asked.labels) // 400] for part in asked))
+    asked = Features(*(part[torch.arange(120) * len(asked.labels) // 120] for part in asked))
     alone = {}
     for k, row in zip(KS, grid["rows"], strict=True):
         for temperature, cell in zip(TEMPERATURES, row[1:], strict=True):
             build = KNN.Config(k=k, temperature=temperature).build
             assert f"{build().accuracy(bank, query):.2%}" == cell
             right = 0
-            for n in range(400):  # each asked about without itself
+            for n in range(120):  # each asked about without itself
                 one = Features(*(part[n : n + 1] for part in asked))
                 rest = Features(*(part[bank.indices != one.indices] for part in bank))
                 right += build().accuracy(rest, one)
