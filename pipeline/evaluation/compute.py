@@ -31,15 +31,9 @@ def _may_change(default: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute:
-    """Precision, processes, and how much at once."""
+class Processes:
+    """How many processes share the work, and on what."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the network: fp32, or autocast to bf16 or, on GPUs, fp16."""
-    batch: int = _may_change(256)
-    """Images per forward pass of a process."""
-    threads: int = _may_change(2)
-    """Threads per process that read and decode images."""
     accelerator: Literal["auto", "cpu", "cuda"] = _may_change("auto")
     """Where the arithmetic runs."""
     devices: int = _may_change(1)
@@ -48,16 +42,43 @@ class Compute:
     """Nodes of the job; under SLURM as many as the job has."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "threads", "devices", "nodes"):
+        for name in ("devices", "nodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        if self.precision == "fp16" and self.accelerator == "cpu":
-            raise ValueError("precision fp16 is for GPUs; use bf16 or fp32")
 
     @property
     def processes(self) -> int:
         """Processes of the whole job."""
         return self.devices * self.nodes
+
+    def device(self) -> torch.device:
+        """Where this process computes. Raises `RunError` for a GPU that is not there."""
+        if self.accelerator == "cpu" or not torch.cuda.is_available():
+            if self.accelerator == "cuda":
+                raise RunError("compute.accelerator", "is cuda, and this machine has no GPU", "use auto or cpu")
+            return torch.device("cpu")
+        local = int(os.environ.get("SLURM_LOCALID" if distributed.under_srun() else "LOCAL_RANK", "0"))
+        return torch.device("cuda", local % torch.cuda.device_count())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Processes):
+    """The same for a network: its precision, and how much at once."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the network: fp32, or autocast to bf16 or, on GPUs, fp16."""
+    batch: int = _may_change(256)
+    """Images per forward pass of a process."""
+    threads: int = _may_change(2)
+    """Threads per process that read and decode images."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("batch", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.precision == "fp16" and self.accelerator == "cpu":
+            raise ValueError("precision fp16 is for GPUs; use bf16 or fp32")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -66,14 +87,10 @@ class Compute:
 
     def device(self) -> torch.device:
         """Where this process computes. Raises `RunError` for a GPU that is not there."""
-        if self.accelerator == "cpu" or not torch.cuda.is_available():
-            if self.accelerator == "cuda":
-                raise RunError("compute.accelerator", "is cuda, and this machine has no GPU", "use auto or cpu")
-            if self.precision == "fp16":
-                raise RunError("compute.precision", "is fp16, and this machine has no GPU", "use bf16 or fp32")
-            return torch.device("cpu")
-        local = int(os.environ.get("SLURM_LOCALID" if distributed.under_srun() else "LOCAL_RANK", "0"))
-        return torch.device("cuda", local % torch.cuda.device_count())
+        found = super().device()
+        if found.type == "cpu" and self.precision == "fp16":
+            raise RunError("compute.precision", "is fp16, and this machine has no GPU", "use bf16 or fp32")
+        return found
 
 
 class Team:

@@ -1,15 +1,19 @@
-"""A checkpoint artifact of a small network, and shards with broken pictures, for the stages that evaluate."""
+"""What the stages that evaluate read, made small: a checkpoint, shards with broken pictures, features of numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from pipeline.artifacts import Artifact
+import numpy as np
+
+from pipeline.artifacts import Artifact, describe_files, digest
 from pipeline.checkpoints.state import OBJECTIVE
 from pipeline.checkpoints.store import save
 from pipeline.checkpoints.tensors import root_hash
 from pipeline.config import to_mapping
+from pipeline.evaluation.columns import INDEX, KEY, LABEL, write
+from pipeline.evaluation.features import Features
 from pipeline.models import RegNet
 from pipeline.models.initialise import initialise
 from tests.data_shards.pictures import Listed, broken_jpeg, jpeg, pack_into
@@ -42,6 +46,39 @@ def checkpoint(out: Path, seed: int = 0) -> Path:
         fingerprint="made",
         content=root_hash(tensors),
         facts={"checkpoint": str(saved.path.relative_to(out)), "model": to_mapping(SMALL), "view": VIEW},
+        path=out,
+    ).save()
+    return out
+
+
+def features(out: Path, splits: Mapping[str, Mapping[str, Features]], classes: int, rows: int = 100) -> Path:
+    """A finished run of `features` that holds these vectors, by split and tap, in files of so many rows."""
+    facts, taps = {}, {}
+    for split, by_tap in splits.items():
+        (out / split).mkdir(parents=True)
+        (_, labels, indices), parts = next(iter(by_tap.values())), []
+        for start in range(0, len(labels), rows):
+            piece = slice(start, start + rows)
+            columns = {
+                INDEX: indices[piece].numpy(),
+                LABEL: labels[piece].numpy(),
+                KEY: np.array([f"{index:09d}" for index in indices[piece].tolist()]),
+                **{tap: found.features[piece].numpy() for tap, found in by_tap.items()},
+            }
+            name = f"{split}/part-{start:05d}.npz"
+            write(out / name, columns)
+            parts.append({"file": name, "rows": len(columns[INDEX])})
+        facts[split] = {"samples": len(labels), "rows": len(labels), "left_out": 0, "parts": parts}
+        taps = {tap: found.features.shape[1] for tap, found in by_tap.items()}
+    names = [part["file"] for split in facts.values() for part in split["parts"]]
+    files = describe_files(out, names)
+    Artifact(
+        stage="features",
+        kind="features",
+        fingerprint="made",
+        content=digest(files),
+        files=files,
+        facts={"splits": facts, "taps": taps, "classes": [f"class{n}" for n in range(classes)]},
         path=out,
     ).save()
     return out
