@@ -16,6 +16,8 @@ from __future__ import annotations
 STAGES = {
     "shard": "images into WebDataset shards",
     "pretrain": "shards into a pretrained checkpoint",
+    "features": "a frozen network's vectors of every sample, for the evaluations that take them",
+    "knn": "features into kNN accuracy, over a grid of k and temperature",
     "probe": "a checkpoint into kNN and linear accuracy, beside the same network untrained",
     "finetune": "a checkpoint and labels into a classifier",
     "export": "a checkpoint into safetensors, checked by reloading",

@@ -31,6 +31,8 @@ class Labelled(RandomViews):
         "Least and greatest area of the crop's box, as a share of the image."
         ratio: tuple[float, float] = (3 / 4, 4 / 3)
         "Least and greatest width / height of the crop's box."
+        interpolation: Interpolation = "bilinear"
+        "Filter of the resize, bilinear or bicubic: best the one of the evaluation's view."
         flip: float = 0.5
         "Probability that the crop is mirrored."
         jitter: float = 0.0
@@ -61,6 +63,7 @@ class Labelled(RandomViews):
             scale=config.scale,
             ratio=config.ratio,
             flip=config.flip,
+            interpolation=config.interpolation,
             jitter=config.jitter,
             jitter_ranges=config.jitter_ranges,
             jitter_probability=config.jitter_probability,
@@ -93,22 +96,20 @@ class Evaluation(Renderer):
                 )
 
         def build(self) -> Evaluation:
-            if self.interpolation == "bicubic":
-                raise ValueError("interpolation bicubic is not computed yet; bilinear is")
             return Evaluation(self)
 
     def __init__(self, config: Config) -> None:
-        super().__init__([config.size])
-        self.size, self.resize, self.keep_ratio = config.size, config.resize, config.keep_ratio
+        super().__init__([config.size], bicubic=config.interpolation == "bicubic")
+        self.config = config
 
     def lay_out(self, draw: Draw, height: int, width: int, views: NDArray[Any]) -> Reduction:
-        view = views[0]
-        shorter, longer = min(height, width), max(height, width)
-        grid = self.resize, int(self.resize * longer / shorter)  # torchvision cuts the fraction off here ...
-        if not self.keep_ratio:
-            grid = self.resize, self.resize
-        grid_height, grid_width = grid if height <= width else grid[::-1]
-        view["size"], view["height"], view["width"] = self.size, height, width
+        view, size, resize = views[0], self.config.size, self.config.resize
+        grid_height = grid_width = resize
+        if self.config.keep_ratio:  # torchvision cuts the fraction off here ...
+            grid_height = resize if height <= width else int(resize * height / width)
+            grid_width = resize if width <= height else int(resize * width / height)
+        view["size"], view["height"], view["width"] = size, height, width
         view["grid_height"], view["grid_width"] = grid_height, grid_width
-        view["grid_top"], view["grid_left"] = round((grid_height - self.size) / 2), round((grid_width - self.size) / 2)
+        view["grid_top"], view["grid_left"] = round((grid_height - size) / 2), round((grid_width - size) / 2)
+        view["bicubic"] = self.config.interpolation == "bicubic"
         return 1  # ... and rounds there, a half to the even number
