@@ -55,7 +55,7 @@ def rows_of(wanted: Sequence[str], known: Sequence[str], where: str) -> tuple[in
         raise ArtifactError(where, f"does not know {_some(wanted, strange)} among its {len(known)} classes", right)
     twice = [index for index, name in enumerate(wanted) if known.count(name) > 1]
     if twice:
-        raise ArtifactError(where, f"has several classes called {_some(wanted, twice)}", right)
+        raise ArtifactError(where, f"has {_some(wanted, twice)} more than once", right)
     return tuple(place[name] for name in wanted)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.__main__ import main
 from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError, RunError
 from pipeline.evaluation import linear as over_features
@@ -166,25 +167,33 @@ CROPS = (
 
 
 @pytest.mark.slow
-def test_over_crops_two_sharded_processes_find_what_one_finds(tmp_path: Path) -> None:
+def test_over_crops_two_sharded_processes_find_what_one_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = (f"shards={shards(tmp_path / 'shards')}", f"checkpoint={checkpoint(tmp_path / 'checkpoint')}")
-    found = []
-    for devices in (1, 2):
-        out = tmp_path / f"run{devices}"
-        done = run("linear", *where, *CROPS, f"out={out}", f"trainer.devices={devices}")
-        assert done.status == 0, done.errors
+
+    def command(devices: int) -> list[str]:
+        return ["linear", *where, *CROPS, f"out={tmp_path / str(devices)}", f"trainer.devices={devices}"]
+
+    def found(devices: int) -> tuple[list[float], Mapping[str, Any]]:
+        out = tmp_path / str(devices)
         records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        losses = [record["loss"] for record in records if "loss" in record]
-        assert len(losses) == 6
-        found.append((losses, json.loads((out / "scores.json").read_text())))
-    assert found[1][0] == pytest.approx(found[0][0], abs=1.5e-6)
-    assert found[1][1] == found[0][1]
-    assert found[0][1]["samples"] == 22
-    assert len(found[0][1]["grid"]) == 8
-    (tmp_path / "run1" / "artifact.json").unlink()
-    again = run("linear", *where, *CROPS, f"out={tmp_path / 'run1'}")
-    assert "going on from step 6 of 6" in again.output
-    assert json.loads((tmp_path / "run1" / "scores.json").read_text()) == found[0][1]
+        return [r["loss"] for r in records if "loss" in r], json.loads((out / "scores.json").read_text())
+
+    assert main(command(1)) == 0
+    done = run(*command(2))
+    assert done.status == 0, done.errors
+    (losses, scores), (shared, same) = found(1), found(2)
+    assert len(losses) == 6
+    assert shared == pytest.approx(losses, abs=1.5e-6)
+    assert same == scores
+    assert scores["samples"] == 22
+    assert len(scores["grid"]) == 8
+    (tmp_path / "1" / "artifact.json").unlink()
+    capsys.readouterr()
+    assert main(command(1)) == 0
+    assert "going on from step 6 of 6" in capsys.readouterr().out
+    assert found(1)[1] == scores
 
 
 def test_a_tap_that_the_network_has_not_is_named(tmp_path: Path) -> None:
