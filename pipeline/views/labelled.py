@@ -1,6 +1,6 @@
 """One view of an image, where it comes with a label: at random for training, the same every time for evaluation.
 
-- `Labelled`    RandomResizedCrop and flip, as ImageNet is trained on; colour jitter on demand
+- `Labelled`    RandomResizedCrop and flip, as ImageNet is trained on; colour jitter and blur on demand
 - `Evaluation`  shorter side resized, centre cropped: what torchvision's Resize and CenterCrop make of a Pillow image,
                 to within one grey level; only the pixels of the crop are computed
 """
@@ -43,6 +43,10 @@ class Labelled(RandomViews):
         "Probability that the crop is jittered."
         grayscale: float = 0.0
         "Probability that the crop loses its colour."
+        blur: float = 0.0
+        "Probability that the crop is blurred."
+        blur_sigma: tuple[float, float] = (0.1, 2.0)
+        "Least and greatest standard deviation of the blur, pixels of the crop."
         photometric: Photometric = "cpu"
         "Where colours are changed: cpu, by the loader, or device, in batches where the network is."
 
@@ -51,7 +55,8 @@ class Labelled(RandomViews):
             check_scale("scale", self.scale)
             check_range("ratio", self.ratio)
             check_jitter(self.jitter, self.jitter_ranges)
-            for field in ("flip", "jitter_probability", "grayscale"):
+            check_range("blur_sigma", self.blur_sigma)
+            for field in ("flip", "jitter_probability", "grayscale", "blur"):
                 check_probability(field, getattr(self, field))
 
         def build(self) -> Labelled:
@@ -68,6 +73,8 @@ class Labelled(RandomViews):
             jitter_ranges=config.jitter_ranges,
             jitter_probability=config.jitter_probability,
             grayscale=config.grayscale,
+            blur=config.blur,
+            blur_sigma=config.blur_sigma,
         )
         super().__init__([law], config.photometric)
 

@@ -78,10 +78,11 @@ def test_training_views_are_resized_by_the_filter_of_the_recipe(interpolation: A
     assert np.abs(arrays[0][0, 0].astype(int) - theirs).max() <= 1
 
 
-def test_training_views_can_be_jittered() -> None:
-    transform = Labelled.Config(size=32, jitter=0.5, jitter_probability=1.0, grayscale=1.0).build()
+def test_training_views_can_be_jittered_and_blurred() -> None:
+    transform = Labelled.Config(size=32, jitter=0.5, jitter_probability=1.0, grayscale=1.0, blur=1.0).build()
     view = np.zeros(1, VIEW)
     transform.lay_out(Draw(0, 0, 0), 300, 400, view)
     assert view["jitter"][0] == 1
     assert view["grayscale"][0] == 1
+    assert 0.1 <= view["sigma"][0] <= 2.0
     assert 0.6 <= view["brightness"][0] <= 1.4
