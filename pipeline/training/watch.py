@@ -37,7 +37,8 @@ class Watch(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ObjectiveModule)
         self._open(pl_module.step)
-        if pl_module.step == 0 and self._interval(pl_module):
+        # Gone on from a step that is due, it may be that the last start was killed before it had it written.
+        if (every := self._interval(pl_module)) and pl_module.step % every == 0:
             self._hand_over(pl_module)
 
     def on_train_batch_end(
