@@ -57,7 +57,8 @@ class Account:
     checkpoint: float = 0.0
     """In which training stood still for a save."""
     measuring: float = 0.0
-    """kNN accuracy, meanwhile."""
+    """In which training stood still for kNN accuracy: while weights were copied, and when it was over, until all was
+    measured."""
     lost: float = 0.0
     """Of steps that were done again."""
 

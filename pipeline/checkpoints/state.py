@@ -5,15 +5,13 @@ Where training keeps an average of the objective (training/ema.py), it stands be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_state_dict,
-    set_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_state_dict, set_state_dict
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 State = dict[str, Any]
@@ -31,7 +29,12 @@ def set_training_state(objective: nn.Module, optimizer: Optimizer, state: State)
     set_state_dict(objective, optimizer, model_state_dict=state[OBJECTIVE], optim_state_dict=state[OPTIMIZER])
 
 
-def whole_tensors(objective: nn.Module) -> dict[str, Tensor]:
-    """Every tensor of an objective, whole and on the CPU, in the first process; empty in the others. A collective."""
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return cast(dict[str, Tensor], get_model_state_dict(objective, options=options))
+@torch.no_grad()
+def whole_tensors(objective: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Each tensor of an objective whose name begins with `prefix`, whole, where it lies, one after the other.
+
+    So no device holds more than one of them beside its shard. A collective: every process goes through all of them.
+    """
+    for name, tensor in get_model_state_dict(objective).items():
+        if name.startswith(prefix):
+            yield name, tensor.full_tensor() if isinstance(tensor, DTensor) else cast(Tensor, tensor)

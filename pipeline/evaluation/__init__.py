@@ -4,5 +4,6 @@ features.py   a backbone and a sequential loader -> features, labels, indices
 knn.py        weighted k nearest neighbours
 accuracy.py   a classifier's top-1 and top-5, by class, and what it confuses
 linear.py     logistic regression on features
+observing.py  a process of its own that measures kNN accuracy beside training
 energy.py     spread, effective rank, energy gap
 """

@@ -18,6 +18,7 @@ from pipeline.artifacts import Artifact
 from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
 from pipeline.evaluation.gallery import draw_crops, draw_prototypes
+from pipeline.evaluation.observing import Task
 from pipeline.models.regnet import RegNet
 from pipeline.objectives import AnyObjective, SwAV
 from pipeline.runs import Run
@@ -134,6 +135,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     rank, world = distributed.rank(), distributed.world_size()
     loader = loader_for(config, rank, world, Ledger.of_run(run.path, rank, config.max_bad))
     first = loader.sets.sets[0]
+    watch = Watch(run, watched(config, first), config.trainer.watch_every)
     fitted = fit(
         objective,
         loader,
@@ -145,8 +147,9 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         seed=config.seed,
         label="pretrain",
         config=to_mapping(config),
-        callbacks=[Watch(run, _labelled(first, config.cache), config.model, config.view, config.trainer.watch_every)],
+        callbacks=[watch],
     )
+    watch.finish(fitted.steps)
     pictures = gallery(config, first, fitted, run) if run.writes else ()
     return Result(
         kind="checkpoint",
@@ -162,13 +165,16 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     )
 
 
-def _labelled(first: ShardSet, cache: CacheSettings) -> tuple[ShardSet, ShardSet] | None:
-    """The splits on which kNN accuracy is watched, where there are labels and a test split."""
+def watched(config: Config, first: ShardSet) -> Task | None:
+    """What kNN accuracy is measured on meanwhile, where there are labels and a test split."""
     try:
-        test = ShardSet(first.where, "test", cache=cache)
+        test = ShardSet(first.where, "test", cache=config.cache)
     except ShardError:
         return None
-    return (first, test) if first.classes else None
+    if not first.classes:
+        return None
+    bank, query = ((shard_set.where, shard_set.split) for shard_set in (first, test))
+    return Task(model=config.model, view=config.view, bank=bank, query=query, cache=config.cache)
 
 
 def losses(run: Run) -> dict[str, float]:

@@ -11,7 +11,7 @@ compiling.py   torch.compile, block by block                           loss_scal
 recording.py   metrics.jsonl, progress                                 prefetch.py      crops to a GPU ahead
 saving.py      checkpoints every so often                              memory.py        a CPU's memory, kept
 soundness.py   whether it is still about numbers                       watch.py         kNN accuracy meanwhile
-tracking.py    Weights & Biases                                        pace.py          when to save: intervals.py
-agreement.py   what one process wishes, known to all                   deadline.py      the end of a job
-accounting.py  where the time of a start goes
+tracking.py    Weights & Biases                                        observer.py      the process that measures it
+pace.py        when to save: intervals.py                              deadline.py      the end of a job
+agreement.py   what one process wishes, known to all                   accounting.py    where the time of a start goes
 """

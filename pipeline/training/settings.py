@@ -76,13 +76,14 @@ class TrainerConfig:
     keep_best: int = _may_change(0)
     """So many checkpoints with the best `keep_figure` are kept as well."""
     keep_figure: str = _may_change("knn")
-    """The figure of metrics.jsonl, as it stood when the checkpoint was saved, that says which are best."""
+    """The figure of metrics.jsonl that says which are best, as it stood when the checkpoint was saved: `knn`, which is
+    measured beside training, is then that of a step before."""
     keep_order: Literal["highest", "lowest"] = _may_change("highest")
     """Which values of `keep_figure` are best."""
     log_every: int = _may_change(10)
     """Steps per record in metrics.jsonl."""
     watch_every: str | int = _may_change("25%")
-    """How often kNN accuracy is measured during pretraining, where the shard set has labels; "0 steps" for never."""
+    """How often kNN accuracy is measured beside pretraining, where the shard set has labels; "0 steps" for never."""
     wandb: Literal["auto", "offline", "off"] = _may_change("auto")
     """Weights & Biases: auto is online with WANDB_API_KEY set and offline otherwise."""
     project: str = _may_change("seer-pipeline")

@@ -1,80 +1,120 @@
 """Watches what is being learnt: kNN accuracy on a small labelled set, a few times during pretraining.
 
-The labels never reach the objective. With several processes the backbone is gathered and measured in the first one.
+Training stands still only while its backbone is copied: gathered tensor by tensor to the CPU of the first process,
+where another process measures it (observer.py). The figure is recorded under the step that it belongs to, although
+later, so records are not in order of step, and a resume drops it only with that step. After the last step training
+waits for what is still to be measured, for `PATIENCE` at most. The labels never reach the objective.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
 
-from data_shards.ledger import Ledger
-from data_shards.loader import Loader
-from data_shards.stream import ShardSet
+from pipeline import preemption
 from pipeline.checkpoints.state import whole_tensors
-from pipeline.evaluation.features import Features, extract
-from pipeline.evaluation.knn import KNN
-from pipeline.models.regnet import RegNet
+from pipeline.evaluation.observing import Found, Task
 from pipeline.runs import Run
 from pipeline.training.module import ObjectiveModule
+from pipeline.training.observer import Observer
 from pipeline.training.schedules import Duration
-from pipeline.views import Evaluation
 
-BANK, QUERY = 2000, 1000
-"""Samples whose labels are known and samples asked about: enough for a curve, not for a table."""
+BACKBONE = "backbone."
+PATIENCE = 600.0
+"""Seconds that a training which is over waits for the last figures; `probe` may measure its checkpoint."""
 
 
 class Watch(pl.Callback):
-    """Records `knn` at the start, every so often, and at the end; does nothing where there is nothing to ask."""
+    """Records `knn` of the start, of every so often, and of the end; does nothing where there is nothing to ask."""
 
-    def __init__(
-        self,
-        run: Run,
-        sets: tuple[ShardSet, ShardSet] | None,
-        model: RegNet.Config,
-        view: Evaluation.Config,
-        every: str | int,
-    ):
-        self.run, self.sets, self.model, self.view, self.every = run, sets, model, view, Duration.parse(every)
+    def __init__(self, run: Run, task: Task | None, every: str | int):
+        self.run, self.task, self.every = run, task, Duration.parse(every)
+        self._observer: Observer | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ObjectiveModule)
-        if self._interval(pl_module) and not any("knn" in record for record in self.run.records()):
-            self._measure(pl_module)
+        self._open(pl_module.step)
+        # Gone on from a step that is due, it may be that the last start was killed before it had it written.
+        if (every := self._interval(pl_module)) and pl_module.step % every == 0:
+            self._hand_over(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        module = pl_module
+        assert isinstance(module, ObjectiveModule)
+        every = self._interval(module)
+        if every and (module.step % every == 0 or module.step == module.steps):
+            self._hand_over(module)
+        if self._observer is not None:
+            self._record(self._observer.poll())
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ObjectiveModule)
-        every = self._interval(pl_module)
-        if every and (pl_module.step % every == 0 or pl_module.step == pl_module.steps):
-            self._measure(pl_module)
+        if pl_module.step == pl_module.steps:
+            began = time.perf_counter()
+            self._wait()
+            pl_module.measuring += time.perf_counter() - began
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def finish(self, steps: int) -> None:
+        """Measure what is left of a training of so many steps whose last start was told to stop when it was over."""
+        self._open(steps)
+        try:
+            self._wait()
+        finally:
+            self._close()
 
     def _interval(self, module: ObjectiveModule) -> int:
         """Steps between two measurements, 0 for never."""
         return round(self.every.steps(module.samples / module.settings.batch, module.steps))
 
-    def _measure(self, module: ObjectiveModule) -> None:
-        if self.sets is None:
+    def _open(self, step: int) -> None:
+        if self.run.writes and self.task is not None:
+            self._observer = Observer(self.run.path, self.task)
+            self._observer.take_up(step, {int(record["step"]) for record in self.run.records() if "knn" in record})
+
+    def _hand_over(self, module: ObjectiveModule) -> None:
+        """Copy the backbone as it is now. A collective."""
+        if self.task is None:
             return
         began = time.perf_counter()
-        tensors = whole_tensors(module.objective)
-        if not self.run.writes:
-            return
-        backbone = self.model.build()
-        backbone.load_state_dict(
-            {k.removeprefix("backbone."): v for k, v in tensors.items() if k.startswith("backbone.")}
-        )
-        backbone.to(module.device)
-        bank, query = (self._features(backbone, s, count) for s, count in zip(self.sets, (BANK, QUERY), strict=True))
-        self.run.record(step=module.step, knn=round(KNN.Config().build().accuracy(bank, query), 4))
+        tensors = {}
+        for name, tensor in whole_tensors(module.objective, BACKBONE):
+            if self._observer is not None:
+                tensors[name.removeprefix(BACKBONE)] = tensor.detach().to("cpu", copy=True).contiguous()
+        if self._observer is not None:
+            self._observer.hand_over(module.step, tensors)
         module.measuring += time.perf_counter() - began
 
-    def _features(self, backbone: RegNet, shard_set: ShardSet, count: int) -> Features:
-        chosen = shard_set.spread(count)
-        # Too many bad samples are the loader's of training to report, with the share that the recipe allows.
-        ledger = Ledger(max_rate=1)
-        with Loader(shard_set, self.view.build(), batch=256, shuffle=False, subset=chosen, ledger=ledger) as loader:
-            return extract(backbone, loader)
+    def _record(self, found: Iterable[Found]) -> None:
+        assert self._observer is not None
+        for one in found:
+            self.run.record(step=one.step, knn=round(one.knn, 4))
+            self._observer.done(one.step)
+
+    def _wait(self) -> None:
+        """Until all is measured, or it takes too long; told to stop, the next start does it."""
+        if self._observer is None:
+            return
+        self._record(self._observer.wait(PATIENCE, lambda: preemption.told() is not None))
+        if self._observer.is_busy and preemption.told() is None:
+            print(
+                f"warning: kNN accuracy of the last steps is not known after {PATIENCE:.0f} s of waiting; "
+                "`python -m pipeline probe` measures the checkpoint",
+                flush=True,
+            )
+            self._close(keep=False)
+
+    def _close(self, *, keep: bool = True) -> None:
+        if self._observer is not None:
+            observer, self._observer = self._observer, None
+            observer.close(keep=keep)

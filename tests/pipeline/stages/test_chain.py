@@ -28,6 +28,11 @@ def artifacts(out: Path) -> dict[str, tuple[str, str]]:
     return {name: (a.fingerprint, a.content) for name in RUNS for a in [Artifact.load(out / name)]}
 
 
+def records(out: Path) -> list[dict[str, float]]:
+    """Of the pretraining."""
+    return [json.loads(line) for line in (out / "pretrain" / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_a_chain_leaves_every_artifact_and_a_summary(chain: tuple[Path, Done]) -> None:
     out, done = chain
     kinds = [Artifact.load(out / name).kind for name in RUNS]
@@ -35,8 +40,7 @@ def test_a_chain_leaves_every_artifact_and_a_summary(chain: tuple[Path, Done]) -
     summary = json.loads((out / "summary.json").read_text())
     assert set(SUMMARY) <= set(summary)
     assert summary["ln_k"] == pytest.approx(2.0794, abs=1e-3)
-    records = map(json.loads, (out / "pretrain" / "metrics.jsonl").read_text().splitlines())
-    first = next(record for record in records if "loss" in record)
+    first = next(record for record in records(out) if "loss" in record)
     assert summary["loss_first"] == pytest.approx(first["loss"], abs=1e-3)
     for name in RUNS:
         assert {"config.yaml", "artifact.json", "report.html"} <= {path.name for path in (out / name).iterdir()}
@@ -46,9 +50,8 @@ def test_a_chain_leaves_every_artifact_and_a_summary(chain: tuple[Path, Done]) -
 
 def test_every_step_is_recorded_once(chain: tuple[Path, Done]) -> None:
     out, _ = chain
-    records = [json.loads(line) for line in (out / "pretrain" / "metrics.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in records if "loss" in r] == list(range(1, 13))
-    assert [r["step"] for r in records if "knn" in r] == [0, 3, 6, 9, 12]
+    assert [r["step"] for r in records(out) if "loss" in r] == list(range(1, 13))
+    assert [r["step"] for r in records(out) if "knn" in r] == [0, 3, 6, 9, 12]
 
 
 def test_the_same_command_again_does_nothing(chain: tuple[Path, Done], recipes: Path) -> None:
@@ -104,8 +107,9 @@ def test_a_kill_in_each_stage_changes_nothing_in_the_end(
     assert done.status == 0, done.errors
     undisturbed, _ = chain
     assert artifacts(out) == artifacts(undisturbed)
-    records = [json.loads(line) for line in (out / "pretrain" / "metrics.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in records if "loss" in r] == list(range(1, 13))
+    assert [r["step"] for r in records(out) if "loss" in r] == list(range(1, 13))
+    once = [(r["step"], r["knn"]) for r in records(out) if "knn" in r]
+    assert once == [(r["step"], r["knn"]) for r in records(undisturbed) if "knn" in r]
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(recipes: Path, tmp_path: Path) -> None:
