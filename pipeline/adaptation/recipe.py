@@ -14,13 +14,14 @@ from pathlib import Path
 from pipeline.adaptation.guess import Guess
 from pipeline.adaptation.known import Known
 from pipeline.artifacts import write_atomically
-from pipeline.training.optimizers import SGD
+from pipeline.training.optimizers import AdamW
 
 FOLDER = "recipes"
 SHARD, FETCH, FINETUNE, EXPORT, CHAIN = (f"{name}.yaml" for name in ("shard", "fetch", "finetune", "export", "chain"))
 HOLDOUT = 0.2
 """Share of the pictures kept for testing, where the folder has no `val` or `test`."""
-OPTIMIZER = SGD.Config(rate=0.05, nesterov=True, weight_decay=1e-4, decay="matrices", larc=None)
+OPTIMIZER = AdamW.Config()
+"""Its state is what a step's memory is counted with."""
 
 
 def write_sources(folder: Path, weights: str | None, data: str) -> None:
@@ -37,7 +38,6 @@ def write_sources(folder: Path, weights: str | None, data: str) -> None:
 def write_training(folder: Path, known: Known, guess: Guess) -> None:
     """`finetune.yaml`: the guesses, each with its reason."""
     why = {**dict.fromkeys(asdict(guess), ""), **guess.why}
-    optimizer = OPTIMIZER
     text = f"""\
 # Fine-tuning on {known.train:,} pictures of {known.classes} classes; expected to take \
 {guess.minutes(known.train):.0f} minutes at {guess.rate:,.0f} pictures/s.
@@ -53,12 +53,10 @@ objective:
   label_smoothing: 0.1
   freeze_backbone: {str(guess.frozen).lower()}{_comment(why["frozen"])}
 optimizer:
-  name: {optimizer.name}
-  rate: {optimizer.rate}  # for each 256 pictures of a batch
-  nesterov: true
-  weight_decay: {optimizer.weight_decay}
-  decay: {optimizer.decay}
-  larc: null
+  name: {OPTIMIZER.name}
+  rate: 5e-4  # for each 256 pictures of a batch
+  weight_decay: {OPTIMIZER.weight_decay}
+  layers: {{decay: 0.6, unit: stage, head: 5.0}}  # lower layers move less, the new classifier more
 schedule: {{warmup: 10%, end: 0.0}}
 trainer:
   duration: {guess.epochs} epochs  # {why["epochs"]}
