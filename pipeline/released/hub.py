@@ -34,6 +34,7 @@ def snapshot(name: str, *, cache: Path | None = None, endpoint: str | None = Non
     model, revision = match[1], match[2]
     try:
         import huggingface_hub as hub
+        from huggingface_hub import errors
     except ImportError:
         given = "is a model of the Hugging Face hub, which takes the package huggingface_hub"
         raise ArtifactError(name, given, "it is not installed", "pip install huggingface_hub") from None
@@ -42,12 +43,12 @@ def snapshot(name: str, *, cache: Path | None = None, endpoint: str | None = Non
         info = hub.HfApi(endpoint=endpoint).model_info(model, revision=revision)
         wanted = _wanted(name, [file.rfilename for file in info.siblings or ()])
         return Path(hub.snapshot_download(model, allow_patterns=wanted, endpoint=endpoint, **where))
-    except hub.errors.GatedRepoError:
+    except errors.GatedRepoError:
         right = f"accept its terms on its page, https://huggingface.co/{model}, and set HF_TOKEN"
         raise ArtifactError(name, "asks for consent to its terms", right) from None
-    except hub.errors.RevisionNotFoundError:
+    except errors.RevisionNotFoundError:
         raise ArtifactError(name, f"has no revision {revision}", f"leave it out: weights={model}") from None
-    except hub.errors.RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         right = "check the name, as in timm/regnety_320.seer; a private one takes HF_TOKEN"
         raise ArtifactError(name, "is no model of the hub, and no file", right) from None
     except Exception as error:

@@ -16,6 +16,7 @@ from pipeline.artifacts import Artifact
 from pipeline.checkpoints.store import read_tensors
 from pipeline.checkpoints.verify import verify
 from pipeline.released import backbones
+from pipeline.stages import chain as chains
 from pipeline.views import Evaluation
 from tests.commands import Done
 from tests.data_shards.servers import files
@@ -188,6 +189,17 @@ def test_weights_given_to_another_stage_lead_to_fetch(
     (tmp_path / "folder" / "model.safetensors").touch()
     with pytest.raises(Exception, match=rf"finetune needs a checkpoint.*Next: .* fetch weights={given} out=runs/fetch"):
         Artifact.load(given, "checkpoint", wanted_by="finetune", key="checkpoint")
+
+
+def test_a_chain_hands_on_what_it_fetched(tmp_path: Path) -> None:
+    stages = "[{shard: {source: pictures}}, {fetch: {weights: seer_rg32}}, {finetune: {}}, {export: {}}]"
+    (tmp_path / "chain.yaml").write_text(f"stages: {stages}\n")
+    _, links = chains.load(str(tmp_path / "chain.yaml"), ["out=runs/x", "fetch.cache=/scratch"])
+    configs = {link.run: link.config for link in links}
+    assert configs["fetch"].weights == "seer_rg32"
+    assert configs["fetch"].cache == "/scratch"
+    assert configs["finetune"].checkpoint == "runs/x/fetch"
+    assert configs["export"].checkpoint == "runs/x/finetune"
 
 
 @pytest.mark.slow
