@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 RUN := $(BIN)/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar10 finetune test slurm-test check format schema shard benchmark clean
+.PHONY: help install demo cifar10 finetune evaluate test slurm-test check format schema shard benchmark clean
 
 help: ## list the commands
 	@echo "make COMMAND"
@@ -36,6 +36,9 @@ benchmark: install ## packing beside its peers: DATA=folder or tar of JPEGs; JSO
 
 finetune: install ## released weights and a folder of pictures into a classifier: CKPT=file, DATA=folder, OUT=folder
 	@$(RUN) adapt $(if $(CKPT),weights='$(CKPT)') $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)')
+
+evaluate: install ## what released weights are worth on labelled pictures: CKPT=file, DATA=folder, OUT=folder
+	@$(RUN) chain configs/chain/evaluate.yaml $(if $(CKPT),fetch.weights='$(CKPT)') $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)')
 
 test: install ## the test suite
 	@$(BIN)/python -m pytest
