@@ -71,8 +71,11 @@ def architecture(shapes: Shapes, where: str) -> RegNet.Config:
     strides = tuple(2 if f"{BACKBONE}{block}proj.weight" in shapes else 1 for block in first)
     groups = [size(block + "f.b.weight", 1) for block in first]
     inputs = [stem, *widths]
-    squeezed = {match: shape for name, shape in shapes.items() if (match := _SQUEEZE.fullmatch(name)) and shape}
-    pairs = [(shape[0], inputs[int(match[1]) - (match[2] == "1")]) for match, shape in squeezed.items()]
+    pairs = [
+        (shape[0], inputs[int(match[1]) - (match[2] == "1")])
+        for name, shape in shapes.items()
+        if (match := _SQUEEZE.fullmatch(name)) and shape and shape[0] > 0
+    ]
     found = Stages(widths, depths, groups, _squeeze(pairs))
     named = named_size(found)
     if named is not None:

@@ -77,6 +77,7 @@ def test_a_classifier_on_something_else_than_the_features_is_left_out() -> None:
         ({"s4.b7.f.c.weight": None}, r"missing: backbone.s4.b7.f.c.weight \(368, 368, 1, 1\)\); the file is cut off"),
         ({"s4.b7.f.a.weight": (368, 300, 1, 1)}, r"s4.b7.f.a.weight \(368, 300, 1, 1\) instead of \(368, 368, 1, 1\)"),
         ({"stem.conv.weight": (32, 1, 3, 3)}, r"stem.conv.weight \(32, 1, 3, 3\) instead of \(32, 3, 3, 3\)"),
+        ({"s4.b7.f.se.f_ex.0.weight": (0, 368, 1, 1)}, r"f_ex.0.weight \(0, 368, 1, 1\) instead of \(92, 368, 1, 1\)"),
         ({"extra.weight": (3,)}, r"strangers: extra.weight \(3,\)"),
         ({"s1.b1.f.a.scale": (3,)}, r"strangers: s1.b1.f.a.scale \(3,\)"),
         ({"head.fc.weight": (10, 368)}, r"missing: classifier.bias \(10,\)"),
