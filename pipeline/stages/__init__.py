@@ -21,7 +21,7 @@ STAGES = {
     "knn": "features into kNN accuracy, over a grid of k and temperature",
     "probe": "a checkpoint into kNN and linear accuracy, beside the same network untrained",
     "finetune": "a checkpoint and labels into a classifier",
-    "export": "a checkpoint into safetensors, checked by reloading",
+    "export": "a checkpoint into files for this and other libraries, each opened again and compared",
     "report": "runs into one report.html",
     "chain": "stages one after the other, each skipped when its artifact already matches",
 }
