@@ -24,7 +24,7 @@ STAGES = {
     "linear": "frozen features or crops into linear accuracy, over a grid of rates and taps",
     "lowshot": "frozen features into accuracy from a few labels a class",
     "finetune": "a checkpoint and labels into a classifier",
-    "export": "a checkpoint into safetensors, checked by reloading",
+    "export": "a checkpoint into files for this and other libraries, each opened again and compared",
     "report": "runs into one report.html",
     "chain": "stages one after the other, each skipped when its artifact already matches",
 }

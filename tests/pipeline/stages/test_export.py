@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,27 @@ def test_evaluations_of_the_network_or_of_one_behind_it_are_in_the_card(
     text = (made.path / "README.md").read_text()
     content = Artifact.load(chain[0] / "pretrain").content
     assert f"| knn pretrained | {probe.figures['knn_pretrained']:g} | `probe` of `{content[:12]}` |" in text
+
+
+def test_an_evaluation_of_features_is_one_of_the_network_that_gave_them(
+    chain: tuple[Path, Done], tmp_path: Path
+) -> None:
+    tuned = Artifact.load(chain[0] / "finetune")
+    read = {"path": str(tuned.path), "kind": "checkpoint", "content": tuned.content}
+    for name, kind, inputs in (
+        ("features", "features", {"checkpoint": read}),
+        (
+            "knn",
+            "scores",
+            {"features": {"path": str(tmp_path / "features"), "kind": "features", "content": "features"}},
+        ),
+    ):
+        (tmp_path / name).mkdir()
+        made = Artifact(stage=name, kind=kind, fingerprint="f", content=name, inputs=inputs, path=tmp_path / name)
+        replace(made, figures={"top1": 0.25}).save()
+    made = exported(chain, tmp_path / "out", measured=(str(tmp_path / "knn"),), layouts=())
+    assert f"| top1 | 0.25 | `knn` of `{tuned.content[:12]}` |" in (made.path / "README.md").read_text()
+    assert not (made.path / "torchvision").exists()
 
 
 def test_an_evaluation_of_another_network_is_refused(chain: tuple[Path, Done], tmp_path: Path) -> None:
