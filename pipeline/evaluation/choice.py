@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from pipeline.errors import ArtifactError
+from pipeline.evaluation import splits
 from pipeline.evaluation.accuracy import Accuracy
 from pipeline.evaluation.grid import Head
+from pipeline.evaluation.intervals import wilson
 from pipeline.results import Chart, Table
 
 
@@ -42,9 +46,10 @@ class Choice:
 
     def tables(self, accuracy: Accuracy, how: str) -> list[Table]:
         """What the chosen head reaches on the test samples, and the grid. `how` says what it was trained on."""
-        shares = [f"{100 * share:.2f} %" for share in (accuracy.top1, accuracy.top5)]
+        low, high = (f"{100 * share:.2f}" for share in wilson(accuracy.right, accuracy.samples))
+        shares = [f"{100 * accuracy.top1:.2f} %", f"{low} … {high} %", f"{100 * accuracy.top5:.2f} %"]
         note = f"{self.head}: best on {self.held_out_samples:,} samples held out, {how}."
-        heads = ("", "top-1", "top-5", "samples")
+        heads = ("", "top-1", "95 % interval", "top-5", "samples")
         probe = Table(title="Linear probe", heads=heads, rows=[["test", *shares, f"{accuracy.samples:,}"]], note=note)
         return [probe, self.table()]
 
@@ -113,3 +118,21 @@ class Choice:
 def best(right: Tensor) -> int:
     """The place of the most right answers (heads); of several the first."""
     return int((right == right.max()).nonzero()[0])
+
+
+def dealt(labels: Tensor, share: float, seed: int, where: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, in order: all that have a label, those to train on, and those held out, about `share` of each class.
+
+    Of each class at least one is to train on. Raises `ArtifactError` naming `where` the labels are, if none is left to
+    be held out.
+    """
+    everyone = (labels >= 0).nonzero().squeeze(1)
+    kept = torch.from_numpy(splits.balanced(labels.numpy(), 1 - share, seed))
+    asked = everyone[torch.isin(everyone, kept, invert=True)]
+    if not len(asked):
+        raise ArtifactError(
+            where,
+            f"has {len(everyone)} labels to learn from, too few to hold {share:g} of each class out",
+            "set held_out to a larger share, or label more",
+        )
+    return everyone, kept, asked

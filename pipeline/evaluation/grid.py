@@ -83,8 +83,19 @@ class Stack(nn.Module):
         return values if self.norm is None else self.norm(values)
 
 
+class Said(NamedTuple):
+    """What a grid says of a batch, its heads in the order of `Grid.heads`."""
+
+    losses: Tensor
+    """Mean over the labelled samples of each head's cross-entropy (heads)."""
+    right: Tensor
+    """Labelled samples that each head takes for what they are (heads), int64."""
+    scores: Tensor | None
+    """Class scores (N, classes) of the head that was asked for them."""
+
+
 class Grid(nn.Module):
-    """All heads: features by tap, labels (N) -> losses (heads), right answers (heads), in the order of `heads`."""
+    """All heads: features by tap, labels (N), the place of a head that is asked for its scores -> `Said`."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -134,13 +145,12 @@ class Grid(nn.Module):
         """What each place of a result stands for."""
         return [Head(tap, norm, rate) for tap, norm in self.taps for rate in self.config.rates]
 
-    def forward(self, features: Mapping[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Mapping[str, Tensor], labels: Tensor, head: int | None = None) -> Said:
         found = [stack(features[tap], labels) for stack, (tap, _) in zip(self.stacks, self.taps, strict=True)]
         losses, right = zip(*found, strict=True)
-        return torch.cat(losses), torch.cat(right)
+        return Said(torch.cat(losses), torch.cat(right), None if head is None else self._scores(features, head))
 
-    def scores(self, features: Mapping[str, Tensor], head: int) -> Tensor:
-        """Class scores (N, classes) by the head at place `head`."""
+    def _scores(self, features: Mapping[str, Tensor], head: int) -> Tensor:
         number, place = divmod(head, len(self.config.rates))
         stack = cast(Stack, self.stacks[number])
         return stack.scores(features[self.taps[number][0]])[:, :, place]

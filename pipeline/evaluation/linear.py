@@ -1,8 +1,7 @@
 """A grid of linear heads on features held in memory: trained in one pass, then asked about others.
 
     train(grid, vectors, labels, ...)       SGD over shuffled batches, all heads at once
-    right(grid, vectors, labels)            how often each head is right
-    scores(grid, head, vectors)             what one of them says
+    ask(grid, vectors, labels, ...)         how often each head is right
 
 As in training, a batch may span two passes over the samples, and the order is a function of the seed alone.
 """
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from pipeline.errors import RunError
+from pipeline.evaluation.accuracy import Accuracy
 from pipeline.evaluation.grid import Grid, together
 
 CHUNK = 4096
@@ -50,10 +51,10 @@ def train(
         chosen = chosen if rows is None else rows[chosen]
         optimizer.param_groups[0]["lr"] = factor(step)
         optimizer.zero_grad()
-        losses, _ = grid(
+        losses = grid(
             {tap: values[chosen].to(device, non_blocking=True) for tap, values in vectors.items()},
             labels[chosen].to(device, non_blocking=True),
-        )
+        ).losses
         together(losses).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         report(step + 1, losses.detach())
@@ -73,23 +74,33 @@ def batches(samples: int, batch: int, seed: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def right(grid: Grid, vectors: Vectors, labels: Tensor, rows: Tensor | None = None) -> Tensor:
-    """How many of the labelled `rows`, or of all, each head takes for what they are (heads), int64, on the CPU."""
+def ask(
+    grid: Grid, vectors: Vectors, labels: Tensor, rows: Tensor | None = None, head: int | None = None
+) -> tuple[Tensor, Accuracy | None]:
+    """How many of the labelled `rows`, or of all, each head takes for what they are (heads), int64, on the CPU.
+
+    And how the one at place `head` does, where one is given.
+    """
     device = next(grid.parameters()).device
-    count = torch.zeros(len(grid.heads), dtype=torch.int64)
+    count, accuracy = torch.zeros(len(grid.heads), dtype=torch.int64), None
     rows = torch.arange(len(labels)) if rows is None else rows
     for part in rows.split(CHUNK):  # type: ignore[no-untyped-call]
-        chosen = {tap: values[part].to(device) for tap, values in vectors.items()}
-        count += grid(chosen, labels[part].to(device))[1].cpu()
-    return count
+        said = grid({tap: values[part].to(device) for tap, values in vectors.items()}, labels[part].to(device), head)
+        count += said.right.cpu()
+        if said.scores is not None:
+            found = Accuracy.of(said.scores.cpu(), labels[part])
+            accuracy = found if accuracy is None else accuracy + found
+    return count, accuracy
 
 
-@torch.no_grad()
-def scores(grid: Grid, head: int, vectors: Vectors) -> Tensor:
-    """Class scores (N, classes) by one head, on the CPU."""
-    device = next(grid.parameters()).device
-    tap = grid.heads[head].tap
-    return torch.cat([grid.scores({tap: part.to(device)}, head).cpu() for part in vectors[tap].split(CHUNK)])  # type: ignore[no-untyped-call]
+def check_memory(needed: int, where: str) -> None:
+    """Raise `RunError` where features of so many bytes do not fit into memory: batches are drawn from all of them."""
+    if needed > (there := memory()):
+        raise RunError(
+            where,
+            f"holds {needed / 1e9:.1f} GB of these taps in fp32, and {there / 1e9:.1f} GB of memory are free",
+            "probe one tap after the other with taps=[NAME], or stream pictures with over=crops",
+        )
 
 
 def memory() -> int:

@@ -6,17 +6,17 @@ is in evaluation mode, BatchNorm too, and runs once a step for all taps and head
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_shards.batch import Batch
+from data_shards.loader import Loader
 from pipeline.evaluation.accuracy import Accuracy
-from pipeline.evaluation.features import Counter, tapped
-from pipeline.evaluation.grid import Grid, together
+from pipeline.evaluation.features import Counter
+from pipeline.evaluation.grid import Grid, Said, together
 from pipeline.models.backbone import Backbone
 from pipeline.models.taps import Tap, gather
 from pipeline.objectives.collectives import sum_, world_size
@@ -39,7 +39,7 @@ class Probing(Objective):
     def forward(self, views: Views, progress: Progress) -> Outcome:
         crops = views.crops[0]
         labels = views.labels.repeat(len(crops))
-        losses, right = self.grid(self.vectors(crops), labels)
+        losses, right, _ = self.grid(self.vectors(crops), labels)
         if not progress.recorded:
             return Outcome(together(losses), {})
         # Of the whole batch: the least loss of each process would be that of another head.
@@ -52,6 +52,12 @@ class Probing(Objective):
     def vectors(self, crops: Tensor) -> Mapping[str, Tensor]:
         """Features (N, width) by tap of uint8 crops (views, batch, 3, S, S); N = views * batch."""
         return gather(self.backbone, self.backbone.prepare(crops), self.taps)
+
+    @torch.no_grad()
+    def scores(self, crops: Tensor, labels: Tensor, head: int | None) -> Said:
+        """What the heads say of uint8 crops (views, batch, 3, S, S) with labels (N), in evaluation mode."""
+        said: Said = self.grid(self.vectors(crops), labels, head)
+        return said
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
         """One minus the cosine of two features: there is nothing else that a frozen backbone has learnt of pairs."""
@@ -69,19 +75,31 @@ class Answers(NamedTuple):
     """Of the one head that was asked more of."""
 
 
-@torch.no_grad()
-def ask(trained: Probing, batches: Iterable[Batch], progress: Counter, head: int | None = None) -> Answers:
-    """Show the first crop of every sample to all heads, and look closer at one of them."""
+def ask(trained: Probing, loader: Loader, progress: Counter, head: int | None = None) -> Answers:
+    """Show every sample of all processes' loaders to all heads, and look closer at one of them.
+
+    `trained` is in evaluation mode. A collective, also in each batch.
+    """
     device = next(trained.parameters()).device
-    right, samples = torch.zeros(len(trained.grid.heads), dtype=torch.int64), 0
-    scores, answers = [], []
-    trained.eval()
-    for batch in tapped(trained.backbone, batches, trained.taps):
-        vectors = {tap: values.to(device) for tap, values in batch.vectors.items()}
-        right += trained.grid(vectors, batch.labels.to(device))[1].cpu()
-        samples += int((batch.labels >= 0).sum())
-        if head is not None:
-            scores.append(trained.grid.scores(vectors, head).cpu())
-            answers.append(batch.labels)
-        progress.update(batch.seen)
-    return Answers(right, samples, Accuracy.of(torch.cat(scores), torch.cat(answers)) if scores else None)
+    heads, classes = len(trained.grid.heads), trained.grid.classes
+    right, samples = torch.zeros(heads, dtype=torch.int64, device=device), 0
+    confusion, in_top5 = torch.zeros(classes, classes, dtype=torch.int64), 0
+    for batch in loader:
+        views = Views.of(batch)
+        # What could not be decoded does not count, nor does the row of a process that has no samples left: the others
+        # wait for it in every layer.
+        labels = views.labels.where(torch.from_numpy(batch.own), -1) if len(batch.indices) else torch.full((1,), -1)
+        crops = views.crops[0][:1]
+        crops = crops if len(batch.indices) else crops.new_zeros(1, 1, *crops.shape[2:])
+        said = trained.scores(crops.to(device, non_blocking=True), labels.to(device), head)
+        right += said.right
+        samples += int((labels >= 0).sum())
+        if said.scores is not None:
+            found = Accuracy.of(said.scores.cpu(), labels)
+            confusion += found.confusion
+            in_top5 += found.in_top5
+        progress.update(loader.world * len(batch.indices))
+    counts = torch.cat([right.cpu(), confusion.flatten(), torch.tensor([samples, in_top5])])
+    counts = sum_(counts.to(device)).cpu()
+    accuracy = None if head is None else Accuracy(counts[heads:-2].view(classes, classes), int(counts[-1]))
+    return Answers(counts[:heads], int(counts[-2]), accuracy)

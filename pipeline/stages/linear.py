@@ -22,21 +22,20 @@ from data_shards.loader import Loader
 from data_shards.progress import Progress
 from pipeline import distributed, results
 from pipeline.artifacts import Artifact, digest, write_atomically
-from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
 from pipeline.errors import RunError
-from pipeline.evaluation import linear
+from pipeline.evaluation import classes, linear
 from pipeline.evaluation.accuracy import Accuracy
-from pipeline.evaluation.choice import Choice, best
+from pipeline.evaluation.choice import Choice, best, dealt
 from pipeline.evaluation.feature_set import FeatureSet
 from pipeline.evaluation.grid import Grid
 from pipeline.evaluation.probing import Probing, ask
-from pipeline.evaluation.subsets import held_out
 from pipeline.models.taps import AVERAGE, Tap, taps
 from pipeline.released import backbones
 from pipeline.runs import Run
 from pipeline.stages.labelled import labelled
 from pipeline.stages.stage import Input, Result
+from pipeline.training import trained
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.optimizers import SGD
 from pipeline.training.schedules import Duration, Schedule, WarmupCosine
@@ -115,8 +114,6 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     if config.over == "features":
         return _result(run, *_over_features(config, FeatureSet(inputs["features"]), run), ())
     fitted, found = _over_crops(config, inputs["checkpoint"], run)
-    if found is None:
-        return Result(kind="scores", content="")
     return _result(run, *found, fitted.files(run.path))
 
 
@@ -131,40 +128,23 @@ def _over_features(config: Config, features: FeatureSet, run: Run) -> Found:
     widths = {name: features.taps.get(name, 0) for name in names}
     for split in (config.train, config.test):
         features.check(split, *names)
-    _check_memory(config, features, sum(widths.values()))
+    rows = features.rows(config.train) + features.rows(config.test)
+    linear.check_memory(4 * rows * sum(widths.values()), config.features)
     vectors, labels = _read(features, config.train, names)
-    held = held_out(labels, config.held_out, config.seed)
-    kept, asked = ((labels >= 0) & ~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
-    everyone = (labels >= 0).nonzero().squeeze(1)
-    classes = len(features.classes)
-    grid = config.grid.build(widths, classes, config.trainer.batch).to(device)
+    everyone, kept, asked = dealt(labels, config.held_out, config.seed, config.features)
+    count = len(features.classes)
+    grid = config.grid.build(widths, count, config.trainer.batch).to(device)
     _train(config, grid, vectors, labels, kept, run, f"linear: {len(grid.heads)} heads")
     test, answers = _read(features, config.test, names)
-    choice = Choice(
-        grid.heads,
-        linear.right(grid, vectors, labels, asked),
-        linear.right(grid, test, answers),
-        len(asked),
-        int((answers >= 0).sum()),
-    )
+    held, tested = linear.ask(grid, vectors, labels, asked)[0], linear.ask(grid, test, answers)[0]
+    choice = Choice(grid.heads, held, tested, len(asked), int((answers >= 0).sum()))
     head = choice.head
     alone = replace(config.grid, rates=(head.rate,), batch_norm="with" if head.batch_norm else "without")
-    chosen = alone.build({head.tap: widths[head.tap]}, classes, config.trainer.batch).to(device)
+    chosen = alone.build({head.tap: widths[head.tap]}, count, config.trainer.batch).to(device)
     _train(config, chosen, {head.tap: vectors[head.tap]}, labels, everyone, None, "linear: the chosen head")
-    accuracy = Accuracy.of(linear.scores(chosen, 0, test), answers)
-    how = f"trained again on all {len(everyone):,} labels"
-    return choice, accuracy, features.classes, how
-
-
-def _check_memory(config: Config, features: FeatureSet, width: int) -> None:
-    """Raise `RunError` where the features do not fit into memory: batches are drawn from all of them."""
-    needed = 4 * width * (features.rows(config.train) + features.rows(config.test))
-    if needed > (there := linear.memory()):
-        raise RunError(
-            config.features,
-            f"holds {needed / 1e9:.1f} GB of these taps in fp32, and {there / 1e9:.1f} GB of memory are free",
-            "probe one tap after the other with taps=[NAME], or stream pictures with over=crops",
-        )
+    accuracy = linear.ask(chosen, test, answers, head=0)[1]
+    assert accuracy is not None
+    return choice, accuracy, features.classes, f"trained again on all {len(everyone):,} labels"
 
 
 def _read(features: FeatureSet, split: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:
@@ -208,7 +188,7 @@ def _train(
         )
 
 
-def _over_crops(config: Config, source: Artifact, run: Run) -> tuple[Fitted, Found | None]:
+def _over_crops(config: Config, source: Artifact, run: Run) -> tuple[Fitted, Found]:
     train, test = (labelled(config.shards, split, "linear") for split in (config.train, config.test))
     model = backbones.architecture(source)
     try:
@@ -219,8 +199,10 @@ def _over_crops(config: Config, source: Artifact, run: Run) -> tuple[Fitted, Fou
     with torch.device("meta"):
         objective = _probing(config, source, wanted, widths, len(train.classes))
     labels = torch.from_numpy(train.labels())
-    held = held_out(labels, config.held_out, config.seed)
-    kept = ((labels >= 0) & ~held).nonzero().squeeze(1)
+    _, kept, asked = dealt(labels, config.held_out, config.seed, config.shards)
+    doubts = classes.check(train, labels[kept].numpy(), test)
+    if run.writes and doubts:
+        print("\n".join(f"linear: {doubt}" for doubt in doubts))
     loader = Loader(
         train,
         config.views.build(),
@@ -255,21 +237,26 @@ def _over_crops(config: Config, source: Artifact, run: Run) -> tuple[Fitted, Fou
         config=to_mapping(config),
         weights=Weights(source.path / str(source.facts["checkpoint"])),
     )
-    if not run.writes:
-        return fitted, None
-    trained = _probing(config, source, wanted, widths, len(train.classes))
-    trained.load_state_dict(read_tensors(fitted.checkpoint, ""))
-    trained.to(torch.device("cuda" if config.trainer.on_gpu else "cpu"))
+    trainer = config.trainer
+    with torch.device("meta"):
+        probing = _probing(config, source, wanted, widths, len(train.classes))
+    trained.load(probing, fitted.checkpoint, trainer, trained.meet(trainer))
     view = (config.view or backbones.view(source)).build()
-    asked = held.nonzero().squeeze(1).numpy()
-    shown = partial(Loader, batch=256, threads=config.trainer.threads, shuffle=False)
-    with Progress(len(asked) + test.samples, unit="images", label="linear: test") as progress:
-        with shown(train, view, subset=asked) as loader:
-            chosen = ask(trained, loader, progress)
-        with shown(test, view) as loader:
-            tested = ask(trained, loader, progress, best(chosen.right))
+    shown = partial(
+        Loader,
+        batch=min(256, 2 * trainer.share) * trainer.processes,
+        rank=distributed.rank(),
+        world=trainer.processes,
+        threads=trainer.threads,
+        shuffle=False,
+    )
+    with Progress(len(asked) + test.samples, unit="images", label="linear: test", quiet=not run.writes) as progress:
+        with shown(train, view, subset=asked.numpy(), ledger=Ledger(max_rate=config.max_bad)) as loader:
+            held = ask(probing, loader, progress)
+        with shown(test, view, ledger=Ledger(max_rate=config.max_bad)) as loader:
+            tested = ask(probing, loader, progress, best(held.right))
     assert tested.accuracy is not None
-    choice = Choice(trained.grid.heads, chosen.right, tested.right, chosen.samples, tested.samples)
+    choice = Choice(probing.grid.heads, held.right, tested.right, held.samples, tested.samples)
     return fitted, (choice, tested.accuracy, train.classes, f"trained on the other {len(kept):,} labels")
 
 
@@ -290,11 +277,12 @@ def _result(
         "held_out": round(choice.accuracy, 4),
         "rate": choice.head.rate,
     }
-    tables = choice.tables(accuracy, how)
-    results.save(run.path, tables, [choice.chart()])
-    print("\n\n".join(map(str, tables)), flush=True)
     scores = {**accuracy.to_mapping(classes), **choice.to_mapping()}
-    write_atomically(run.path / SCORES, json.dumps(scores, indent=1))
+    if run.writes:
+        tables = choice.tables(accuracy, how)
+        results.save(run.path, tables, [choice.chart()])
+        print("\n\n".join(map(str, tables)), flush=True)
+        write_atomically(run.path / SCORES, json.dumps(scores, indent=1))
     return Result(
         kind="scores",
         content=digest(scores),

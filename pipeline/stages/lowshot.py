@@ -16,10 +16,10 @@ from data_shards.progress import Progress
 from pipeline import results
 from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.errors import ArtifactError
+from pipeline.evaluation import splits
 from pipeline.evaluation.feature_set import FeatureSet
-from pipeline.evaluation.interval import of_mean
+from pipeline.evaluation.intervals import over_seeds
 from pipeline.evaluation.lowshot import Fit, fit
-from pipeline.evaluation.subsets import shots
 from pipeline.models.taps import AVERAGE
 from pipeline.results import Chart, Table
 from pipeline.runs import Run
@@ -86,7 +86,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     with Progress(len(config.shots) * config.draws, unit="fits", label="lowshot") as progress:
         for count in config.shots:
             for seed in config.seeds:
-                chosen = shots(labels, count, seed)
+                chosen = _shots(labels, count, seed)
                 vectors = bank[torch.searchsorted(rows, chosen)].to(device)
                 known = labels[chosen].to(device)
                 fits.append(fit(vectors, known, len(features.classes), config.strengths, config.iterations))
@@ -96,6 +96,11 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         samples += int((chunk.labels >= 0).sum())
         right = [n + one.right(chunk.features, chunk.labels) for n, one in zip(right, fits, strict=True)]
     return _result(config, run, features, fits, [n / max(1, samples) for n in right], samples)
+
+
+def _shots(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Rows, in order, of a draw of `count` labels of each class; more of one seed hold the fewer ones."""
+    return torch.from_numpy(splits.few(labels.numpy(), count, seed))
 
 
 def _check_classes(config: Config, features: FeatureSet, labels: Tensor) -> None:
@@ -113,7 +118,7 @@ def _check_classes(config: Config, features: FeatureSet, labels: Tensor) -> None
 
 def _drawn(config: Config, features: FeatureSet, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Features of all samples that some draw takes, and their rows; in memory are these and one file."""
-    rows = torch.unique(torch.cat([shots(labels, max(config.shots), seed) for seed in config.seeds]))
+    rows = torch.unique(torch.cat([_shots(labels, max(config.shots), seed) for seed in config.seeds]))
     found, first = [], 0
     for chunk in features.chunks(config.train, config.tap):
         here = rows[(rows >= first) & (rows < first + len(chunk.labels))]
@@ -129,15 +134,15 @@ def _result(
     figures, rows, line, scores = {}, [], [], {}
     for place, count in enumerate(config.shots):
         part = slice(place * config.draws, (place + 1) * config.draws)
-        mean, half = of_mean(accuracies[part])
+        mean, half = over_seeds(accuracies[part]) if config.draws > 1 else (accuracies[part][0], None)
         figures[f"accuracy_{count}_shots"] = round(mean, 4)
-        interval = f"{100 * mean:.2f} ± {100 * half:.2f} %" if config.draws > 1 else f"{100 * mean:.2f} %"
+        interval = f"{100 * mean:.2f} %" if half is None else f"{100 * mean:.2f} ± {100 * half:.2f} %"
         strengths = sorted({one.strength for one in fits[part]})
         rows.append([str(count), interval, ", ".join(f"{strength:g}" for strength in strengths)])
         line.append((float(count), round(mean, 4)))
         scores[str(count)] = {
             "accuracy": round(mean, 4),
-            "interval": round(half, 4) if config.draws > 1 else None,
+            "interval": None if half is None else round(half, 4),
             "draws": [round(accuracy, 4) for accuracy in accuracies[part]],
         }
     table = Table(

@@ -48,8 +48,8 @@ def trained(config: Grid.Config, given: list[tuple[dict[str, Tensor], Tensor]], 
     mine = slice(rank, None, world)
     for step, (features, labels) in enumerate(given):
         optimizer.zero_grad()
-        losses, _ = grid({tap: values[mine] for tap, values in features.items()}, labels[mine])
-        together(losses).backward()
+        said = grid({tap: values[mine] for tap, values in features.items()}, labels[mine])
+        together(said.losses).backward()
         if world > 1:
             for parameter in grid.parameters():
                 assert parameter.grad is not None
@@ -87,10 +87,10 @@ def test_every_head_is_what_it_becomes_when_torch_trains_it_alone(unlabelled: bo
     grid = trained(CONFIG, given)
     assert grid.heads == [Head(*head) for head in itertools.product(WIDTHS, (False, True), CONFIG.rates)]
     features, labels = given[0]
-    losses, right = grid(features, labels)
+    losses, right, _ = grid(features, labels)
     for place, head in enumerate(grid.heads):
         expected = alone(head, CONFIG, given)(features[head.tap])
-        torch.testing.assert_close(grid.scores(features, place), expected, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(grid(features, labels, place).scores, expected, rtol=1e-8, atol=1e-8)
         torch.testing.assert_close(losses[place], F.cross_entropy(expected, labels, ignore_index=-1))
         assert right[place] == (expected.argmax(1) == labels).sum()
     assert len({round(loss, 3) for loss in losses.tolist()}) == len(losses), "no two heads may learn alike here"
@@ -100,8 +100,8 @@ def test_in_fp32_a_head_among_others_is_the_head_alone() -> None:
     given = [({tap: values.float() for tap, values in features.items()}, labels) for features, labels in batches()]
     many, few = trained(CONFIG, given), trained(Grid.Config(rates=(0.5,), weight_decay=1e-2, nesterov=True), given)
     for place, head in enumerate(few.heads):
-        expected = few.scores(given[0][0], place)
-        torch.testing.assert_close(many.scores(given[0][0], many.heads.index(head)), expected)
+        expected = few(*given[0], place).scores
+        torch.testing.assert_close(many(*given[0], many.heads.index(head)).scores, expected)
 
 
 def test_a_head_whose_loss_is_huge_or_no_number_leaves_the_others_alone() -> None:
@@ -109,8 +109,7 @@ def test_a_head_whose_loss_is_huge_or_no_number_leaves_the_others_alone() -> Non
     wild = Grid.Config(rates=(0.03, 1e200, 0.5), weight_decay=1e-2, nesterov=True)
     tame = Grid.Config(rates=(0.03, 0.5), weight_decay=1e-2, nesterov=True)
     broken, sound = trained(wild, given), trained(tame, given)
-    losses, _ = broken(*given[0])
-    expected, _ = sound(*given[0])
+    losses, expected = broken(*given[0]).losses, sound(*given[0]).losses
     keep = [place for place, head in enumerate(broken.heads) if head.rate < 1]
     wrecked = losses[[place for place in range(len(losses)) if place not in keep]]
     assert (~(wrecked < 1e100)).all()

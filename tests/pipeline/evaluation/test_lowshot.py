@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from pipeline.evaluation.lowshot import fit, predict, unit
-from pipeline.evaluation.subsets import shots
+from pipeline.evaluation.splits import few
 from tests.pipeline.evaluation.made_features import clouds
+
+
+def shots(labels: Tensor, count: int, seed: int) -> Tensor:
+    return torch.from_numpy(few(labels.numpy(), count, seed))
 
 
 def test_a_fit_is_the_optimum_of_scikit_learn_on_unit_features() -> None:

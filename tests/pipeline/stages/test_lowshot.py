@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pipeline.errors import ArtifactError
-from pipeline.evaluation.interval import of_mean
+from pipeline.evaluation import splits
+from pipeline.evaluation.intervals import over_seeds
 from pipeline.evaluation.lowshot import fit
-from pipeline.evaluation.subsets import shots
 from pipeline.stages.lowshot import Config
 from pipeline.stages.stage import execute
 from tests.pipeline.evaluation.made_features import clouds, feature_set
@@ -51,11 +51,11 @@ def test_the_figures_are_means_over_draws_each_on_samples_of_its_own(features: P
     for count in settings.shots:
         expected = []
         for seed in (4, 5, 6):
-            rows = shots(labels, count, seed)
+            rows = torch.from_numpy(splits.few(labels.numpy(), count, seed))
             found = fit(train[rows], labels[rows], 5, settings.strengths, settings.iterations)
             expected.append(found.right(test, answers) / 297)
         assert scores[str(count)]["draws"] == pytest.approx(expected, abs=6e-5)
-        mean, half = of_mean(expected)
+        mean, half = over_seeds(expected)
         assert done.figures[f"accuracy_{count}_shots"] == pytest.approx(mean, abs=6e-5)
         assert scores[str(count)]["interval"] == pytest.approx(half, abs=6e-5)
     assert done.figures["accuracy_1_shots"] < done.figures["accuracy_5_shots"] < done.figures["accuracy_500_shots"]
