@@ -13,5 +13,7 @@ saving.py      checkpoints every so often                              memory.py
 soundness.py   whether it is still about numbers                       watch.py         kNN accuracy meanwhile
 tracking.py    Weights & Biases                                        pace.py          when to save: intervals.py
 agreement.py   what one process wishes, known to all                   deadline.py      the end of a job
-accounting.py  where the time of a start goes
+accounting.py  where the time of a start goes                         layers.py        rates along the depth
+weights.py     what training begins with                              ema.py           an average of the weights
+trained.py     what it leaves, in shards: loaded, kept, measured
 """
