@@ -20,6 +20,7 @@ STAGES = {
     "knn": "features into kNN accuracy, over a grid of k and temperature",
     "probe": "a checkpoint into kNN and linear accuracy, beside the same network untrained",
     "finetune": "a checkpoint and labels into a classifier",
+    "evaluate": "a classifier and labelled shards into accuracy, calibration and what is taken for what",
     "export": "a checkpoint into safetensors, checked by reloading",
     "report": "runs into one report.html",
     "chain": "stages one after the other, each skipped when its artifact already matches",
