@@ -170,7 +170,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         average=config.average,
     )
     view = config.view or backbones.view(source)
-    fitted, accuracy = _measure(config, view, on_meta(), fitted, test, run)
+    fitted, accuracy = _measure(config, view, on_meta(), fitted, test, train.classes, run)
     return Result(
         kind="checkpoint",
         content=fitted.content,
@@ -203,7 +203,13 @@ def _weights(config: Config, source: Artifact, train: ShardSet) -> Weights:
 
 
 def _measure(
-    config: Config, view: Evaluation.Config, objective: Classification, fitted: Fitted, test: ShardSet, run: Run
+    config: Config,
+    view: Evaluation.Config,
+    objective: Classification,
+    fitted: Fitted,
+    test: ShardSet,
+    names: Sequence[str],
+    run: Run,
 ) -> tuple[Fitted, Accuracy]:
     """What the run has come to, as it lies on the disk: its checkpoint, and its accuracy over the whole test split."""
     trainer = config.trainer
@@ -225,7 +231,7 @@ def _measure(
     with loader, Progress(test.samples, unit="images", label="finetune: test", quiet=not run.writes) as progress:
         accuracy = trained.classify(objective, loader, progress)
     if run.writes:
-        scores = accuracy.to_mapping(test.classes)
+        scores = accuracy.to_mapping(names)
         write_atomically(run.path / SCORES, json.dumps(scores, indent=1))
         run.record(step=fitted.steps, test_accuracy=accuracy.top1)
         results.save(run.path, [table := _table(config, accuracy)])

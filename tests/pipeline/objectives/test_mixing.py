@@ -20,6 +20,7 @@ from pipeline.objectives.mixing import Mixed, Mixing, box, partners, soft_target
 from pipeline.views.views import Views
 from tests.distributed import on_processes
 from tests.pipeline.networks import in_fp64, random_views, small_backbone
+from tests.pipeline.training.test_guarded_sharded import ReadsNothing
 
 BOTH = Mixing.Config(mixup=0.8, cutmix=1.0)
 SIZE = 12
@@ -122,6 +123,14 @@ def test_mixed_pictures_keep_precision_and_layout_and_labels_are_rounded_with_th
     assert mixed.images.dtype == torch.bfloat16
     assert mixed.images.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(mixed.share.bfloat16().float(), mixed.share)
+
+
+def test_the_host_reads_nothing_back() -> None:
+    images, indices, labels = pictures(8), torch.arange(8), torch.arange(8) % 3
+    mixing = BOTH.build(seed=0)
+    with ReadsNothing():
+        mixed = mixing(images, indices, 3, labels >= 0)
+        soft_targets(labels, mixed, 3, 0.1)
 
 
 @pytest.mark.parametrize("samples", [3000, 300_000])

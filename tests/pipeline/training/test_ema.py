@@ -26,6 +26,7 @@ from pipeline.training.sharding import replicate
 from pipeline.views.views import Views
 from tests.distributed import on_processes
 from tests.pipeline.networks import random_views, small_backbone
+from tests.pipeline.training.test_guarded_sharded import ReadsNothing
 
 STEPS, BATCH = 6, 16
 CPU = torch.device("cpu")
@@ -59,6 +60,13 @@ def test_it_is_that_of_timm(warm: bool) -> None:
     for name, tensor in wanted.items():
         torch.testing.assert_close(average.tensors[name], tensor, msg=lambda text, name=name: f"{name}: {text}")
     assert not torch.allclose(average.tensors["0.weight"], ours[0].weight)
+
+
+def test_the_host_reads_nothing_back() -> None:
+    net = network()
+    average = Average.Config().build(net)
+    with ReadsNothing():
+        average.update(3)
 
 
 def test_the_decay_grows_with_the_steps_up_to_its_limit() -> None:
