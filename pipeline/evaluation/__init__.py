@@ -7,6 +7,7 @@ energy.py          spread, effective rank, energy gap
 accuracy.py        a classifier's top-1 and top-5, by class, and what it confuses
 calibration.py     whether its confidence is earned
 asked_classes.py   the classes of a test, among those that it knows
+real.py            ImageNet-ReaL's labels, several an image
 measured.py        all that over a whole test; scorecard.py tells it
 intervals.py       how sure a figure is
 """
