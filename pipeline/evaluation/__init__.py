@@ -8,6 +8,7 @@ observing.py       a process of its own that measures kNN accuracy beside traini
 accuracy.py        a classifier's top-1 and top-5, by class, and what it confuses
 calibration.py     whether its confidence is earned
 asked_classes.py   the classes of a test, among those that it knows
+real.py            ImageNet-ReaL's labels, several an image
 measured.py        all that over a whole test; scorecard.py tells it
 intervals.py       how sure a figure is
 splits.py          which labels are used: shares, so many of each class, lists of file names

@@ -28,12 +28,14 @@ class Measured:
     """Samples of the test, with those that cannot be decoded, have no label, or one that is not known."""
     unsound: int
     """Samples with a score that is no number."""
+    real: tuple[int, int] = (0, 0)
+    """By ReaL's labels: samples whose highest score is of a right class, and samples that have one."""
 
     @classmethod
-    def of(cls, scores: Tensor, labels: Tensor, seen: int) -> Measured:
+    def of(cls, scores: Tensor, labels: Tensor, seen: int, real: tuple[int, int] = (0, 0)) -> Measured:
         """From scores (N, classes) and labels (N), below 0 for what does not count, of `seen` samples."""
         unsound = int((~scores.isfinite().all(1)).sum())
-        return cls(Accuracy.of(scores, labels), Calibration.of(scores, labels), seen, unsound)
+        return cls(Accuracy.of(scores, labels), Calibration.of(scores, labels), seen, unsound, real)
 
     def __add__(self, other: Measured) -> Measured:
         return Measured(
@@ -41,13 +43,14 @@ class Measured:
             self.calibration + other.calibration,
             self.seen + other.seen,
             self.unsound + other.unsound,
+            (self.real[0] + other.real[0], self.real[1] + other.real[1]),
         )
 
     def summed(self, team: Team) -> Measured:
         """Over all processes, in all of them. A collective."""
         accuracy, calibration = self.accuracy, self.calibration
-        counts = torch.tensor([accuracy.in_top5, self.seen, self.unsound])
-        in_top5, seen, unsound = team.sum(counts).tolist()
+        counts = torch.tensor([accuracy.in_top5, self.seen, self.unsound, *self.real])
+        in_top5, seen, unsound, *real = team.sum(counts).tolist()
         return Measured(
             Accuracy(team.sum(accuracy.confusion), in_top5),
             Calibration(
@@ -58,6 +61,7 @@ class Measured:
             ),
             seen,
             unsound,
+            (real[0], real[1]),
         )
 
 
@@ -67,11 +71,14 @@ def measure(
     batches: Iterable[Batch],
     asked: AskedClasses,
     *,
+    judge: Callable[[Tensor, Tensor], tuple[int, int]] | None = None,
     precision: torch.dtype = torch.float32,
     progress: Counter | None = None,
 ) -> Measured:
     """A classifier on the first crop of every sample; what the loader puts in the place of another does not count.
 
+    `judge`, where there is one, is told which columns of the classifier have the highest scores (N), and of which
+    samples (N), and gives how many are right and how many count.
     Only counts are kept: memory is that of one batch and of classes x classes, however many samples there are.
     """
     device = next(backbone.parameters()).device
@@ -79,7 +86,9 @@ def measure(
     for batch in tapped(backbone, batches, taps([AVERAGE]), precision=precision):
         with torch.no_grad():
             scores = classifier(batch.vectors[AVERAGE].to(device)).float().cpu()
-        total += Measured.of(scores[:, asked.columns], asked.labels(batch.labels), batch.seen)
+        scores = scores[:, asked.columns]
+        real = judge(asked.columns[scores.argmax(1)], batch.indices) if judge else (0, 0)
+        total += Measured.of(scores, asked.labels(batch.labels), batch.seen, real)
         if progress:
             progress.update(batch.seen)
     return total

@@ -22,6 +22,8 @@ def means(found: Sequence[Measured]) -> dict[str, float]:
         "calibration_error": [one.calibration.error for one in found],
         "nll": [one.calibration.nll for one in found],
     }
+    if all(one.real[1] for one in found):
+        columns["accuracy_real"] = [one.real[0] / one.real[1] for one in found]
     return {name: sum(values) / len(values) for name, values in columns.items()}
 
 
@@ -48,6 +50,8 @@ def scores(measured: Measured, classes: Sequence[str]) -> dict[str, Any]:
         "reliability": calibration.reliability(),
         "left_out": measured.seen - accuracy.samples,
     }
+    if measured.real[1]:
+        found["accuracy_real"], found["samples_real"] = measured.real[0] / measured.real[1], measured.real[1]
     return {name: _rounded(value) for name, value in found.items()}
 
 
@@ -65,9 +69,10 @@ def summary(named: Mapping[str, Measured], split: str) -> Table:
         notes.append("That of the mean is Student's: what other seeds might give.")
     if left_out := found[0].seen - found[0].accuracy.samples:
         notes.append(f"Images without a label that is known, or that cannot be decoded, are left out: {left_out:,}.")
+    real = ("ReaL",) if found[0].real[1] else ()
     return Table(
         title=f"Accuracy on {found[0].accuracy.samples:,} images of split {split}",
-        heads=("checkpoint", "top-1", "95 % interval", "top-5", "each class alike", "calibration error", "nll"),
+        heads=("checkpoint", "top-1", "95 % interval", "top-5", "each class alike", "calibration error", "nll", *real),
         rows=rows,
         note=" ".join(notes),
     )
@@ -75,7 +80,8 @@ def summary(named: Mapping[str, Measured], split: str) -> Table:
 
 def _row(name: str, mean: Mapping[str, float], interval: str) -> list[str]:
     behind = [f"{mean[key]:.2%}" for key in ("accuracy_top5", "accuracy_balanced", "calibration_error")]
-    return [name, f"{mean['accuracy']:.2%}", interval, *behind, f"{mean['nll']:.3f}"]
+    real = [f"{mean['accuracy_real']:.2%}"] if "accuracy_real" in mean else []
+    return [name, f"{mean['accuracy']:.2%}", interval, *behind, f"{mean['nll']:.3f}", *real]
 
 
 def worst(measured: Measured, classes: Sequence[str]) -> Table:

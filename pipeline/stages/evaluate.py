@@ -6,10 +6,14 @@ earned. Several checkpoints that differ by their seeds give a mean and how sure 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from torch import Tensor
 
 from data_shards.ledger import Ledger
 from data_shards.loader import Loader
@@ -25,6 +29,7 @@ from pipeline.evaluation import scorecard
 from pipeline.evaluation.asked_classes import Among, AskedClasses, Strangers
 from pipeline.evaluation.compute import Compute, Team, together
 from pipeline.evaluation.measured import Measured, measure
+from pipeline.evaluation.real import Real
 from pipeline.models.heads import Classifier
 from pipeline.released import backbones
 from pipeline.runs import Run
@@ -52,6 +57,8 @@ class Config:
     """What the network chooses among: the classes of the test, as published for ImageNet-A and -R, or all it knows."""
     strangers: Strangers = "refuse"
     """Classes of the test that the network does not know: refuse, or leave_out their images."""
+    real: str | None = None
+    """ImageNet-ReaL's file of labels, several an image: a further accuracy, on ImageNet's validation set."""
     view: Evaluation.Config | None = None
     """How a picture is shown to the network; null for what its checkpoint asks for."""
     compute: Compute = field(default_factory=Compute)
@@ -88,7 +95,16 @@ def check(config: Config) -> None:
     config.compute.device()
     shard_set = labelled(config.shards, config.split, "evaluate", config.cache)
     for path in config.checkpoints:
-        _asked(config, shard_set, Artifact.load(path, "checkpoint", wanted_by="evaluate", key="checkpoint"))
+        checkpoint = Artifact.load(path, "checkpoint", wanted_by="evaluate", key="checkpoint")
+        _asked(config, shard_set, checkpoint)
+        if config.real is not None:
+            Real.read(config.real, len(checkpoint.facts["classes"])).of(shard_set.key(0, 0))
+
+
+def recheck(config: Config, artifact: Artifact) -> None:
+    """Raise `RunError` where ReaL's file has become another one since the run."""
+    if config.real is not None and artifact.facts.get("real") != _hash(config.real):
+        raise RunError(config.real, f"has changed since {artifact.path} was made", "choose another out=DIR for it")
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
@@ -131,6 +147,11 @@ def _measure(
     classifier.load_state_dict(read_tensors(checkpoint.path / checkpoint.facts["checkpoint"], CLASSIFIER))
     backbone, classifier = backbone.to(device), classifier.to(device)
     view = config.view or backbones.view(checkpoint)
+    real = Real.read(config.real, len(checkpoint.facts["classes"])) if config.real is not None else None
+
+    def judge(chosen: Tensor, indices: Tensor) -> tuple[int, int]:
+        return real.judge(chosen, _keys(shard_set, indices)) if real else (0, 0)
+
     with Loader(
         shard_set,
         view.build(),
@@ -141,7 +162,9 @@ def _measure(
         shuffle=False,
         ledger=Ledger(max_rate=config.max_bad),
     ) as loader:
-        found = measure(backbone, classifier, loader, asked, precision=compute.dtype, progress=progress).summed(team)
+        found = measure(
+            backbone, classifier, loader, asked, judge=judge, precision=compute.dtype, progress=progress
+        ).summed(team)
     if found.unsound:
         raise RunError(
             str(checkpoint.path),
@@ -153,6 +176,14 @@ def _measure(
             config.shards, f"has no sample in split {config.split} whose class is known", "name a split with labels"
         )
     return found
+
+
+def _keys(shard_set: ShardSet, indices: Tensor) -> list[str]:
+    """The keys of samples by their index within the split."""
+    ends = np.cumsum(shard_set.counts)
+    shards = np.searchsorted(ends, indices.numpy(), side="right")
+    within = indices.numpy() - ends[shards] + shard_set.counts[shards]
+    return [shard_set.key(int(a), int(b)) for a, b in zip(shards, within, strict=True)]
 
 
 def _result(
@@ -176,8 +207,18 @@ def _result(
         content=digest(list(all_scores.values())),
         files=(SCORES, results.FILE) if run.writes else (),
         figures=scorecard.figures(found),
-        facts={"views": [to_mapping(config.view or backbones.view(checkpoint)) for checkpoint in given]},
+        facts={
+            "views": [to_mapping(config.view or backbones.view(checkpoint)) for checkpoint in given],
+            **({"real": _hash(config.real)} if config.real is not None else {}),
+        },
     )
+
+
+def _hash(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read ({error.strerror})", "name ImageNet-ReaL's real.json") from None
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -227,3 +227,31 @@ def test_the_same_checkpoint_twice_is_no_second_seed() -> None:
         Config(checkpoint=("a", "a"))
     with pytest.raises(ValueError, match="at least one"):
         Config(checkpoint=())
+
+
+def test_reals_labels_allow_several_classes_and_leave_out_images_with_none(recipe: Config, tmp_path: Path) -> None:
+    rows = [(f"ILSVRC2012_val_{n + 1:08d}.JPEG", "train", f"class{n % 3}", jpeg(n)) for n in range(30)]
+    pack_into(tmp_path / "val", Listed(rows), samples_per_shard=8, probe="header")
+    draw = np.random.default_rng(0)
+    labels = [sorted(draw.choice(7, draw.integers(0, 4), replace=False).tolist()) for _ in range(30)]
+    (tmp_path / "real.json").write_text(json.dumps(labels))
+    config = replace(recipe, shards=str(tmp_path / "val"), among="all", real=str(tmp_path / "real.json"))
+    made = execute("evaluate", replace(config, out=str(tmp_path / "out")))
+    chosen = plain(config, str(config.checkpoint))[0].argmax(1).tolist()
+    asked = [number for number, right in enumerate(labels) if right]
+    assert 0 < len(asked) < 30
+    hits = sum(chosen[number] in labels[number] for number in asked)
+    assert 0 < hits < len(asked)
+    assert made.figures["accuracy_real"] == pytest.approx(hits / len(asked), abs=1e-6)
+    assert scores_of(str(tmp_path / "out"))["samples_real"] == len(asked)
+    few = classifier(tmp_path / "few", classes=CLASSES[:3])
+    for change, sentence in (
+        ({"checkpoint": str(few)}, "speaks of class 6, and the checkpoint has 3"),
+        ({"shards": recipe.shards}, "has no labels for sample 000000000-0"),
+        ({"real": str(tmp_path / "none.json")}, "is no list of classes an image"),
+    ):
+        with pytest.raises(ArtifactError, match=sentence):
+            execute("evaluate", replace(config, out=str(tmp_path / "refused"), **change))
+    (tmp_path / "real.json").write_text(json.dumps(labels[::-1]))
+    with pytest.raises(RunError, match="has changed since"):
+        execute("evaluate", replace(config, out=str(tmp_path / "out")))
