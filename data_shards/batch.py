@@ -54,3 +54,10 @@ class Batch:
     """Samples the whole job has consumed once this batch is done: the number that resumes the stream."""
     wait: float
     """Seconds the caller waited for this batch."""
+    wanted: NDArray[np.int64] | None = None
+    """Index of the sample whose place each row has (B); None where no row holds a substitute: it is `indices` then."""
+
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """Rows that hold the sample whose place they have (B); an evaluation counts no others."""
+        return np.ones(len(self.indices), bool) if self.wanted is None else self.indices == self.wanted

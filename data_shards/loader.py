@@ -143,6 +143,7 @@ class Loader:
                 number=number + given - 1,
                 consumed=pending.consumed,
                 wait=time.perf_counter() - began,
+                wanted=pending.located.index if bad else None,
             )
 
     def state_dict(self) -> dict[str, Any]:

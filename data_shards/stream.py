@@ -121,6 +121,11 @@ class ShardSet:
         name = self._tars.name(self.shards[shard], self._store.file(shard), self.offset(shard, sample))
         return key_of(name)
 
+    def keys(self) -> list[str]:
+        """The key of every sample of the split, in order. Reads a header of each."""
+        with ThreadPoolExecutor(min(_READERS, len(self.shards)), thread_name_prefix="keys") as pool:
+            return [key for keys in pool.map(self._keys, range(len(self.shards))) for key in keys]
+
     def place(self, shard: int) -> str:
         """The path or URL of a shard, for people."""
         return self._tars.place(self.shards[shard])
@@ -154,6 +159,9 @@ class ShardSet:
         return read_labels(
             self._index(shard), partial(self._store.read, shard), partial(self._tars.number, self.shards[shard])
         )
+
+    def _keys(self, shard: int) -> list[str]:
+        return [self.key(shard, sample) for sample in range(int(self.counts[shard]))]
 
     def _index(self, shard: int) -> Index:
         with self._lock:

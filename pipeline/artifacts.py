@@ -1,6 +1,6 @@
 """What one stage hands the next: a small JSON beside the files it names.
 
-    kind          shards | checkpoint | scores | exported
+    kind          shards | checkpoint | features | scores | exported
     fingerprint   what was asked for: the resolved config, the inputs' contents, the format version
     content       what came of it: one hash over the result, the same for the same result on any machine
     files         every file with its size and hash, to tell damage from work not done
@@ -31,7 +31,14 @@ from pipeline.errors import ArtifactError
 
 FORMAT = 1
 FILE = "artifact.json"
-MAKES = {"shards": "shard", "checkpoint": "pretrain", "scores": "probe", "exported": "export", "report": "report"}
+MAKES = {
+    "shards": "shard",
+    "checkpoint": "pretrain",
+    "features": "features",
+    "scores": "probe",
+    "exported": "export",
+    "report": "report",
+}
 """Which stage makes a kind of artifact first: the cure in an error."""
 
 
@@ -155,4 +162,5 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _article(kind: str | None) -> str:
-    return {"shards": "shards", "scores": "scores", "exported": "exported weights"}.get(kind or "", f"a {kind}")
+    plural = {"shards": "shards", "features": "features", "scores": "scores", "exported": "exported weights"}
+    return plural.get(kind or "", f"a {kind}")

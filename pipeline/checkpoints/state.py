@@ -1,4 +1,7 @@
-"""What a checkpoint holds: the objective and its optimizer, under names that do not depend on how they are sharded."""
+"""What a checkpoint holds: the objective and its optimizer, under names that do not depend on how they are sharded.
+
+Where training keeps an average of the objective (training/ema.py), it stands beside it under the same names.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 State = dict[str, Any]
-OBJECTIVE, OPTIMIZER = "objective", "optimizer"
+OBJECTIVE, OPTIMIZER, AVERAGE = "objective", "optimizer", "average"
 
 
 def training_state(objective: nn.Module, optimizer: Optimizer) -> State:

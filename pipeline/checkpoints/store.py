@@ -113,15 +113,16 @@ def restore(saved: Saved, state: State) -> None:
         generators.seed_from(saved.root, rank)
 
 
-def read_into(path: Path, state: Mapping[str, Any], prefix: str = "") -> None:
+def read_into(path: Path, state: Mapping[str, Any], prefix: str = "", *, kind: str = OBJECTIVE) -> None:
     """Fill tensors, sharded or whole, with those of the objective whose names begin with `prefix`, in place.
 
     `state` has them without the prefix, as `get_model_state_dict(backbone)` gives them for prefix "backbone.". Each
-    process reads only its rows. A collective. Raises `ArtifactError` where names or shapes differ.
+    process reads only its rows. A collective. With `kind` "average" they are those of the objective's average. Raises
+    `ArtifactError` where names or shapes differ.
     """
     _read(
         path,
-        {f"{OBJECTIVE}.{prefix}{name}": tensor for name, tensor in state.items()},
+        {f"{kind}.{prefix}{name}": tensor for name, tensor in state.items()},
         reader_of(path),
         alone=not _is_job(),
     )

@@ -1,12 +1,13 @@
 """Features of every sample of a loader, once.
 
 The loader runs one sequential pass (`shuffle=False`), so rows come in the order of the split; the backbone is in
-evaluation mode meanwhile and as it was afterwards.
+evaluation mode meanwhile and as it was afterwards. A sample that cannot be decoded has no row: what the loader puts in
+its place is another sample, which is counted where it belongs. How many there were, the loader's ledger says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from data_shards.batch import Batch
 from pipeline.models.backbone import Backbone
+from pipeline.models.taps import AVERAGE, Tap, gather, taps
 from pipeline.views.views import Views
 
 
 class Features(NamedTuple):
-    """On the CPU, one row a sample."""
+    """On the CPU, one row a sample that could be decoded."""
 
     features: Tensor
     """Backbone features (N, width), fp32."""
@@ -39,6 +41,37 @@ class Counter(Protocol):
     def update(self, count: int, /) -> object: ...
 
 
+class Tapped(NamedTuple):
+    """What one batch gives, on the CPU: one row a sample that could be decoded."""
+
+    vectors: dict[str, Tensor]
+    """Vectors (B, width) by the name of their tap, fp32."""
+    labels: Tensor
+    indices: Tensor
+    seen: int
+    """Samples of the batch, with those that could not be decoded."""
+
+
+def tapped(
+    backbone: Backbone, batches: Iterable[Batch], wanted: Sequence[Tap], *, precision: torch.dtype = torch.float32
+) -> Iterator[Tapped]:
+    """Every batch through the frozen backbone, where that is; of its first crop, all taps in one forward pass."""
+    device = next(backbone.parameters()).device
+    training = backbone.training
+    backbone.eval()
+    try:
+        for batch in batches:
+            views, own = Views.of(batch), torch.from_numpy(batch.own)
+            crops = views.crops[0][:1].to(device, non_blocking=True)
+            with torch.no_grad(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                found = gather(backbone, backbone.prepare(crops), wanted)
+            vectors = {name: vector.float().cpu()[own] for name, vector in found.items()}
+            # Indexing copies what the loader will write over.
+            yield Tapped(vectors, views.labels[own], views.indices[own], len(own))
+    finally:
+        backbone.train(training)
+
+
 def extract(
     backbone: Backbone,
     batches: Iterable[Batch],
@@ -46,27 +79,15 @@ def extract(
     precision: torch.dtype = torch.float32,
     progress: Counter | None = None,
 ) -> Features:
-    """Features of the first crop of every sample, where the backbone is.
+    """The backbone's own output for the first crop of every sample that can be decoded.
 
     `precision` is that of the backbone's arithmetic, by autocast; `progress` is told of the samples of each batch.
     """
-    device = next(backbone.parameters()).device
-    features, labels, indices = [], [], []
-    training = backbone.training
-    backbone.eval()
-    try:
-        with torch.no_grad(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            for batch in batches:
-                views = Views.of(batch)
-                crops = views.crops[0][:1].to(device, non_blocking=True)
-                features.append(backbone(backbone.prepare(crops)).float().cpu())
-                # The loader reuses its arrays.
-                labels.append(views.labels.clone())
-                indices.append(views.indices.clone())
-                if progress:
-                    progress.update(len(views.indices))
-    finally:
-        backbone.train(training)
-    if not features:
+    found: list[Features] = []
+    for batch in tapped(backbone, batches, taps([AVERAGE]), precision=precision):
+        found.append(Features(batch.vectors[AVERAGE], batch.labels, batch.indices))
+        if progress:
+            progress.update(batch.seen)
+    if not found:
         return Features(torch.empty(0, backbone.width), torch.empty(0, dtype=torch.int64), torch.empty(0).long())
-    return Features(torch.cat(features), torch.cat(labels), torch.cat(indices))
+    return Features(*map(torch.cat, zip(*found, strict=True)))

@@ -1,113 +1,113 @@
-"""Linear probe: multinomial logistic regression on cached features.
+"""A grid of linear heads on features held in memory: trained in one pass, then asked about others.
 
-- features are standardised with the mean and deviation of the training set, per dimension;
-- the objective is mean cross-entropy + strength / 2 * |W|^2 (the bias goes free), convex, minimised by L-BFGS to its
-  optimum: no rate, schedule or seed to tune;
-- of several strengths the one that does best on a held-out tenth of the training set is fitted again on all of it.
+    train(grid, vectors, labels, ...)       SGD over shuffled batches, all heads at once
+    ask(grid, vectors, labels, ...)         how often each head is right
+
+As in training, a batch may span two passes over the samples, and the order is a function of the seed alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+import os
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pipeline.evaluation.features import Features
+from pipeline.errors import RunError
+from pipeline.evaluation.accuracy import Accuracy
+from pipeline.evaluation.grid import Grid, together
 
-
-class Linear(NamedTuple):
-    """A fitted classifier of raw features."""
-
-    weight: Tensor
-    """(classes, D)"""
-    bias: Tensor
-    """(classes)"""
-    strength: float
-    """Weight of the penalty it was fitted with."""
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Class scores (N, classes) of features (N, D)."""
-        return F.linear(features.float(), self.weight, self.bias)
+CHUNK = 4096
+"""Rows that are asked about at once."""
+Vectors = Mapping[str, Tensor]
+"""Features (N, width) by tap."""
 
 
-class LinearProbe:
-    """Fits a linear classifier."""
+def train(
+    grid: Grid,
+    vectors: Vectors,
+    labels: Tensor,
+    *,
+    batch: int,
+    steps: int,
+    factor: Callable[[int], float],
+    seed: int,
+    rows: Tensor | None = None,
+    report: Callable[[int, Tensor], None] = lambda step, losses: None,
+) -> None:
+    """Train the heads in place, where the grid is, on `rows` or all.
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config:
-        strengths: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4)
-        """Weights of the penalty that are tried."""
-        iterations: int = 200
-        """Most iterations of L-BFGS per fit."""
-        seed: int = 0
-        """Seed of the choice of the held-out tenth."""
-
-        def __post_init__(self) -> None:
-            if not self.strengths or min(self.strengths) < 0 or self.iterations < 1:
-                raise ValueError("strengths needs at least one number, none below 0, and iterations must be at least 1")
-
-        def build(self) -> LinearProbe:
-            return LinearProbe(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def accuracy(self, bank: Features, query: Features) -> float:
-        """Share of labelled queries that a probe fitted on the labelled bank tells right."""
-        bank, query = bank.labelled(), query.labelled()
-        scores = self.fit(bank.features, bank.labels, int(bank.labels.max()) + 1).scores(query.features)
-        return float((scores.argmax(1) == query.labels).float().mean())
-
-    def fit(self, features: Tensor, labels: Tensor, classes: int) -> Linear:
-        """The classifier of features (N, D) with labels (N), by the best of the strengths."""
-        mean = features.float().mean(0)
-        scale = 1 / features.float().std(0, correction=0).clamp_min(1e-6)
-        values = (features.float() - mean) * scale
-        start = torch.zeros(classes, values.shape[1] + 1, device=values.device)
-        strength = self._choose(values, labels, start)
-        weight = minimise(values, labels, start, strength, self.config.iterations)
-        matrix = weight[:, :-1] * scale
-        return Linear(matrix, weight[:, -1] - matrix @ mean, strength)
-
-    def _choose(self, values: Tensor, labels: Tensor, weight: Tensor) -> float:
-        if len(self.config.strengths) == 1 or len(values) < 10:
-            return self.config.strengths[0]
-        order = torch.randperm(len(values), generator=torch.Generator().manual_seed(self.config.seed)).to(values.device)
-        held, kept = order[: len(order) // 10], order[len(order) // 10 :]
-        scores = []
-        # From strong to weak: each optimum is a good start for the next.
-        for strength in sorted(self.config.strengths, reverse=True):
-            weight = minimise(values[kept], labels[kept], weight, strength, self.config.iterations)
-            correct = (_predict(values[held], weight).argmax(1) == labels[held]).float().mean()
-            scores.append((float(correct), strength))
-        return max(scores)[1]
-
-
-def minimise(values: Tensor, labels: Tensor, start: Tensor, strength: float, iterations: int) -> Tensor:
-    """Weights (classes, D + 1), the bias last, at the optimum of the penalised cross-entropy, from `start`."""
-    weight = start.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [weight],
-        max_iter=iterations,
-        tolerance_grad=1e-6,
-        tolerance_change=1e-7,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-
-    def loss() -> Tensor:
+    `factor` is the share of the full rate that a step is taken with. `report` is called after each
+    step with the steps done and the heads' losses (heads) of its batch.
+    """
+    device = next(grid.parameters()).device
+    config = grid.config
+    # Rates, decay and all else that tells heads apart is in the gradient: see `grid.py`.
+    optimizer = torch.optim.SGD(grid.parameters(), 1.0, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    grid.train()
+    order = batches(len(labels) if rows is None else len(rows), batch, seed)
+    for step, chosen in zip(range(steps), order, strict=False):
+        chosen = chosen if rows is None else rows[chosen]
+        optimizer.param_groups[0]["lr"] = factor(step)
         optimizer.zero_grad()
-        value = F.cross_entropy(_predict(values, weight), labels) + strength / 2 * weight[:, :-1].square().sum()
-        torch.autograd.backward(value)
-        return value
+        losses = grid(
+            {tap: values[chosen].to(device, non_blocking=True) for tap, values in vectors.items()},
+            labels[chosen].to(device, non_blocking=True),
+        ).losses
+        together(losses).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        report(step + 1, losses.detach())
+    grid.eval()
 
-    with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach()
+
+def batches(samples: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Endless batches of rows (batch): one permutation of them all behind the other, each keyed by seed and number."""
+    number, waiting = 0, torch.empty(0, dtype=torch.int64)
+    while True:
+        while len(waiting) < batch:
+            draw = torch.Generator().manual_seed(seed * 1_000_003 + number)
+            waiting = torch.cat([waiting, torch.randperm(samples, generator=draw)])
+            number += 1
+        yield waiting[:batch]
+        waiting = waiting[batch:]
 
 
-def _predict(values: Tensor, weight: Tensor) -> Tensor:
-    return F.linear(values, weight[:, :-1], weight[:, -1])
+@torch.no_grad()
+def ask(
+    grid: Grid, vectors: Vectors, labels: Tensor, rows: Tensor | None = None, head: int | None = None
+) -> tuple[Tensor, Accuracy | None]:
+    """How many of the labelled `rows`, or of all, each head takes for what they are (heads), int64, on the CPU.
+
+    And how the one at place `head` does, where one is given.
+    """
+    device = next(grid.parameters()).device
+    count, accuracy = torch.zeros(len(grid.heads), dtype=torch.int64), None
+    rows = torch.arange(len(labels)) if rows is None else rows
+    for part in rows.split(CHUNK):  # type: ignore[no-untyped-call]
+        said = grid({tap: values[part].to(device) for tap, values in vectors.items()}, labels[part].to(device), head)
+        count += said.right.cpu()
+        if said.scores is not None:
+            found = Accuracy.of(said.scores.cpu(), labels[part])
+            accuracy = found if accuracy is None else accuracy + found
+    return count, accuracy
+
+
+def check_memory(needed: int, where: str) -> None:
+    """Raise `RunError` where features of so many bytes do not fit into memory: batches are drawn from all of them."""
+    if needed > (there := memory()):
+        raise RunError(
+            where,
+            f"holds {needed / 1e9:.1f} GB of these taps in fp32, and {there / 1e9:.1f} GB of memory are free",
+            "probe one tap after the other with taps=[NAME], or stream pictures with over=crops",
+        )
+
+
+def memory() -> int:
+    """Bytes of this machine's memory that are free for more."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(found.split()[1]) << 10
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,12 +1,12 @@
 """Classification: cross-entropy on labels, for fine-tuning and for training from scratch.
 
 It stands behind the same seam as self-supervision, so training, sharding and checkpoints are the same code. Samples
-without a label (-1) do not count.
+without a label (-1) do not count. Smoothed labels and mixed pictures (mixing.py) are soft targets of the same loss.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from pipeline.models.backbone import Backbone
 from pipeline.models.heads import Classifier
 from pipeline.models.precision import wide
 from pipeline.objectives.collapse import spread
+from pipeline.objectives.mixing import Mixing, soft_targets
 from pipeline.objectives.objective import Objective, Outcome, Progress
 from pipeline.views.views import Views
 
@@ -29,6 +30,8 @@ class Classification(Objective):
         name: Literal["classification"] = "classification"
         label_smoothing: float = 0.0
         """Share of the target that is spread over all classes, 0 to 1."""
+        mixing: Mixing.Config = field(default_factory=Mixing.Config)
+        """Mixup and CutMix."""
         freeze_backbone: bool = False
         """Whether only the classifier learns; BatchNorm then uses the statistics of pretraining."""
 
@@ -40,12 +43,14 @@ class Classification(Objective):
             """Nothing is doubtful at any global batch."""
             return []
 
-        def build(self, backbone: Backbone, classes: int) -> Classification:
-            return Classification(self, backbone, classes)
+        def build(self, backbone: Backbone, classes: int, *, seed: int = 0, dealt: bool = False) -> Classification:
+            """`seed` is that of mixing, and `dealt` how samples come to processes (mixing.py)."""
+            return Classification(self, backbone, classes, seed, dealt)
 
-    def __init__(self, config: Config, backbone: Backbone, classes: int) -> None:
+    def __init__(self, config: Config, backbone: Backbone, classes: int, seed: int = 0, dealt: bool = False) -> None:
         super().__init__(backbone)
         self.config = config
+        self.mixing = config.mixing.build(seed, dealt=dealt)
         self.classifier = Classifier(backbone.width, classes)
         if config.freeze_backbone:
             backbone.requires_grad_(False)
@@ -57,16 +62,21 @@ class Classification(Objective):
 
     def forward(self, views: Views, progress: Progress) -> Outcome:
         crops = views.crops[0]
-        features = self.backbone(self.backbone.prepare(crops))
-        scores = wide(self.classifier(features))
+        images = self.backbone.prepare(crops)
         labels = views.labels.repeat(len(crops))
         known = labels >= 0
-        smoothing = self.config.label_smoothing
-        losses = F.cross_entropy(scores, labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
-        examples = known.sum().clamp_min(1)
+        mixed = None
+        if self.training and self.config.mixing.is_on:
+            mixed = self.mixing(images, views.indices, progress.step, known)
+            images = mixed.images
+        features = self.backbone(images)
+        scores = wide(self.classifier(features))
         with torch.no_grad():
-            accuracy = ((scores.argmax(1) == labels) & known).sum() / examples
-        return Outcome(losses / examples, {"accuracy": accuracy, "feature_std": spread(features)})
+            targets = soft_targets(labels, mixed, scores.shape[1], self.config.label_smoothing)
+            examples = known.sum().clamp_min(1)
+            accuracy = ((scores.argmax(1) == targets.argmax(1)) & known).sum() / examples
+        loss = F.cross_entropy(scores, targets.to(scores.dtype), reduction="sum") / examples
+        return Outcome(loss, {"accuracy": accuracy, "feature_std": spread(features)})
 
     def scores(self, crops: Tensor) -> Tensor:
         """Class scores (N, classes), fp32, of uint8 crops (views, batch, 3, S, S); N = views * batch."""

@@ -16,7 +16,12 @@ from __future__ import annotations
 STAGES = {
     "shard": "images into WebDataset shards",
     "pretrain": "shards into a pretrained checkpoint",
+    "features": "a frozen network's vectors of every sample, for the evaluations that take them",
+    "knn": "features into kNN accuracy, over a grid of k and temperature",
+    "retrieval": "features into mean average precision and recall of a search for the same class",
     "probe": "a checkpoint into kNN and linear accuracy, beside the same network untrained",
+    "linear": "frozen features or crops into linear accuracy, over a grid of rates and taps",
+    "lowshot": "frozen features into accuracy from a few labels a class",
     "finetune": "a checkpoint and labels into a classifier",
     "export": "a checkpoint into safetensors, checked by reloading",
     "report": "runs into one report.html",

@@ -1,14 +1,17 @@
 """finetune: a pretrained backbone and labels into a classifier; or the same network from scratch, to compare.
 
-The same training code as pretraining, with another objective: it shards, resumes and checkpoints the same way.
+The same training code as pretraining, with another objective: it shards, resumes and checkpoints the same way. What it
+leaves is the network at the end of training, or its average over the steps where `average` asks for one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,26 +19,34 @@ from numpy.typing import NDArray
 
 from data_shards.ledger import Ledger
 from data_shards.loader import Loader
+from data_shards.order import Stream
 from data_shards.progress import Progress
 from data_shards.stream import ShardSet
-from pipeline import distributed
+from pipeline import distributed, results
 from pipeline.artifacts import Artifact, write_atomically
-from pipeline.checkpoints.store import read_tensors
+from pipeline.checkpoints.state import AVERAGE, OBJECTIVE
+from pipeline.checkpoints.store import content
 from pipeline.config import to_mapping
-from pipeline.errors import TrainingError
-from pipeline.evaluation.accuracy import Accuracy, classify
+from pipeline.errors import ArtifactError, RunError, TrainingError
+from pipeline.evaluation import classes, splits
+from pipeline.evaluation.accuracy import Accuracy
 from pipeline.objectives import Classification
 from pipeline.released import backbones
 from pipeline.runs import Run
 from pipeline.stages.labelled import labelled
 from pipeline.stages.stage import Input, Result
+from pipeline.training import trained
+from pipeline.training.ema import Average
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.optimizers import SGD, AnyOptimizer
 from pipeline.training.schedules import Schedule, WarmupCosine
 from pipeline.training.settings import TrainerConfig
+from pipeline.training.weights import Weights
 from pipeline.views import Evaluation, Labelled
 
 SCORES = "scores.json"
+AVERAGED = "averaged"
+"""Folder of the run with the checkpoint of the average alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +65,12 @@ class Config:
     """Split to learn from."""
     test: str = "test"
     """Split whose accuracy is reported."""
-    labels: float = 1.0
-    """Share of each class's labels that is used, 0 to 1; a seeded, balanced choice."""
+    labels: float | str = 1.0
+    """Labels that are used: a share of each class, 0 to 1, by a seeded choice; or a file that lists images by name."""
+    per_class: int | None = None
+    """So many labels of each class instead, by a seeded choice; null for `labels`."""
+    classifier: Literal["new", "checkpoint"] = "new"
+    """Begin with a new classifier, or with the checkpoint's own, where it knows all classes by their names."""
     seed: int = 0
     """Seed of the choice of labels, new weights, data order and crops."""
     views: Labelled.Config = field(default_factory=Labelled.Config)
@@ -68,14 +83,22 @@ class Config:
     """How weights are changed."""
     schedule: Schedule = field(default_factory=WarmupCosine)
     """How the learning rate changes."""
+    average: Average.Config | None = None
+    """How weights are averaged over the steps; null for the weights as they are at the end."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """How training runs."""
     max_bad: float = field(default=0.01, metadata={"identity": False})
     """Share of undecodable samples above which the run stops."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.labels <= 1:
-            raise ValueError(f"labels is a share above 0 and at most 1, but {self.labels} was given")
+        if not isinstance(self.labels, str) and not 0 < self.labels <= 1:
+            raise ValueError(
+                f"labels is a share above 0 and at most 1, or a file that lists images, but {self.labels} was given"
+            )
+        if self.per_class is not None and (self.per_class < 1 or self.labels != 1):
+            raise ValueError("per_class must be at least 1, and takes the place of labels; give one of the two")
+        if self.classifier == "checkpoint" and self.start == "scratch":
+            raise ValueError("classifier is checkpoint, but start is scratch; a network from scratch has a new one")
 
 
 def inputs(config: Config) -> Mapping[str, Input]:
@@ -91,19 +114,26 @@ def check(config: Config) -> None:
     config.trainer.check_machine()
 
 
+def recheck(config: Config, artifact: Artifact) -> None:
+    """Raise `RunError` where the list of labels has become another one since the run."""
+    if isinstance(config.labels, str) and artifact.facts.get("listed") != _hash(config.labels):
+        raise RunError(config.labels, f"has changed since {artifact.path} was made", "choose another out=DIR for it")
+
+
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     """Train, then measure on the test split; a killed run goes on from its newest good checkpoint."""
     source = inputs["checkpoint"]
     train, test = (labelled(config.shards, split, "finetune") for split in (config.train, config.test))
-    view = config.view or backbones.view(source)
+    labels = train.labels()
+    chosen = choose(config, train, labels)
+    doubts = classes.check(train, labels[chosen], test)
+    if run.writes and doubts:
+        print("\n".join(f"finetune: {doubt}" for doubt in doubts))
     model = backbones.architecture(source)
     try:
         config.trainer.check_stages(tuple(model.stages().depths))
     except ValueError as error:
         raise TrainingError(config.checkpoint, str(error), "set trainer.recompute for this backbone") from None
-    with torch.device("meta"):
-        objective = config.objective.build(model.build(), len(train.classes))
-    chosen = balanced(train.labels(), config.labels, config.seed)
     loader = Loader(
         train,
         config.views.build(),
@@ -117,8 +147,16 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         on_stall=config.trainer.on_stall,
         ledger=Ledger.of_run(run.path, distributed.rank(), config.max_bad),
     )
+
+    assert isinstance(loader.stream, Stream)
+    dealt = loader.stream.lane_count > 1
+
+    def on_meta() -> Classification:
+        with torch.device("meta"):
+            return config.objective.build(model.build(), len(train.classes), seed=config.seed, dealt=dealt)
+
     fitted = fit(
-        objective,
+        on_meta(),
         loader,
         run,
         trainer=config.trainer,
@@ -128,48 +166,93 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         seed=config.seed,
         label="finetune",
         config=to_mapping(config),
-        weights=source.path / str(source.facts["checkpoint"]) if config.start == "pretrained" else None,
+        weights=_weights(config, source, train) if config.start == "pretrained" else None,
+        average=config.average,
     )
-    figures = {}
-    if run.writes:
-        accuracy = _measure(config, view, source, fitted, test, run)
-        figures = {"accuracy": round(accuracy.top1, 4)}
+    view = config.view or backbones.view(source)
+    fitted, accuracy = _measure(config, view, on_meta(), fitted, test, run)
     return Result(
         kind="checkpoint",
         content=fitted.content,
-        files=(SCORES, *fitted.files(run.path)),
-        figures=figures,
+        files=(SCORES, results.FILE, *fitted.files(run.path)) if run.writes else (),
+        figures={"accuracy": round(accuracy.top1, 4), "accuracy_top5": round(accuracy.top5, 4)},
         facts={
             "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
             "model": to_mapping(model),
             "view": to_mapping(view),
             "classes": list(train.classes),
             "labels": len(chosen),
+            **({"listed": _hash(config.labels)} if isinstance(config.labels, str) else {}),
         },
     )
 
 
-def balanced(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    """Indices, in order, of a seeded choice of `share` of each class, at least one; unlabelled samples are left out."""
-    draw = np.random.Generator(np.random.Philox(key=[seed, 0]))
-    chosen = []
-    for label in np.unique(labels[labels >= 0]):
-        members = np.flatnonzero(labels == label)
-        chosen.append(draw.permutation(members)[: max(1, round(share * len(members)))])
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
+def choose(config: Config, train: ShardSet, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of the samples whose labels are used, in order."""
+    if isinstance(config.labels, str):
+        return splits.listed(config.labels, train)
+    if config.per_class is not None:
+        return splits.few(labels, config.per_class, config.seed)
+    return splits.balanced(labels, config.labels, config.seed)
+
+
+def _weights(config: Config, source: Artifact, train: ShardSet) -> Weights:
+    known = list(source.facts.get("classes") or ())
+    rows = classes.rows_of(train.classes, known, config.checkpoint) if config.classifier == "checkpoint" else None
+    return Weights(source.path / str(source.facts["checkpoint"]), rows)
 
 
 def _measure(
-    config: Config, view: Evaluation.Config, source: Artifact, fitted: Fitted, test: ShardSet, run: Run
-) -> Accuracy:
-    """Accuracy of the checkpoint as it lies on disk, over the whole test split."""
-    objective = config.objective.build(backbones.architecture(source).build(), len(test.classes))
-    objective.load_state_dict(read_tensors(fitted.checkpoint, ""))
-    with (
-        Loader(test, view.build(), batch=256, threads=config.trainer.threads, shuffle=False) as loader,
-        Progress(test.samples, unit="images", label="finetune: test") as progress,
-    ):
-        accuracy = classify(objective.backbone, objective.classifier, loader, progress=progress)
-    write_atomically(run.path / SCORES, json.dumps(accuracy.to_mapping(test.classes), indent=1))
-    run.record(step=fitted.steps, test_accuracy=accuracy.top1)
-    return accuracy
+    config: Config, view: Evaluation.Config, objective: Classification, fitted: Fitted, test: ShardSet, run: Run
+) -> tuple[Fitted, Accuracy]:
+    """What the run has come to, as it lies on the disk: its checkpoint, and its accuracy over the whole test split."""
+    trainer = config.trainer
+    device = trained.meet(trainer)
+    trained.load(objective, fitted.checkpoint, trainer, device, AVERAGE if config.average else OBJECTIVE)
+    if config.average:
+        saved = trained.keep(objective, run.path / AVERAGED, fitted.steps)
+        fitted = Fitted(saved.path, content(saved.path) if run.writes else "", fitted.steps)
+    loader = Loader(
+        test,
+        view.build(),
+        batch=min(256, 2 * trainer.share) * trainer.processes,
+        rank=distributed.rank(),
+        world=trainer.processes,
+        threads=trainer.threads,
+        shuffle=False,
+        ledger=Ledger(max_rate=config.max_bad),
+    )
+    with loader, Progress(test.samples, unit="images", label="finetune: test", quiet=not run.writes) as progress:
+        accuracy = trained.classify(objective, loader, progress)
+    if run.writes:
+        scores = accuracy.to_mapping(test.classes)
+        write_atomically(run.path / SCORES, json.dumps(scores, indent=1))
+        run.record(step=fitted.steps, test_accuracy=accuracy.top1)
+        results.save(run.path, [table := _table(config, accuracy)])
+        print(table)
+        print(_confused(scores["confused"]))
+    return fitted, accuracy
+
+
+def _table(config: Config, accuracy: Accuracy) -> results.Table:
+    return results.Table(
+        title=f"Accuracy on {accuracy.samples:,} images of split {config.test}",
+        heads=("", "top-1", "top-5"),
+        rows=[(config.start, f"{accuracy.top1:.2%}", f"{accuracy.top5:.2%}")],
+    )
+
+
+def _confused(pairs: Sequence[Mapping[str, Any]]) -> results.Table:
+    return results.Table(
+        title="Most often taken for another",
+        heads=("is", "taken for", "images"),
+        rows=[(pair["is"], pair["taken_for"], str(pair["samples"])) for pair in pairs],
+        note="" if pairs else "nothing is",
+    )
+
+
+def _hash(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read ({error.strerror})", "labels is a share, or a file") from None

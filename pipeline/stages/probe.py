@@ -19,7 +19,7 @@ from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.evaluation.energy import effective_rank
 from pipeline.evaluation.features import Features, extract
 from pipeline.evaluation.knn import KNN
-from pipeline.evaluation.linear import LinearProbe
+from pipeline.evaluation.logistic import LogisticRegression
 from pipeline.models.initialise import initialise
 from pipeline.models.regnet import RegNet
 from pipeline.released import backbones
@@ -49,7 +49,7 @@ class Config:
     """How a picture is shown to the frozen network; null for what its checkpoint asks for."""
     knn: KNN.Config = field(default_factory=KNN.Config)
     """Weighted nearest neighbours."""
-    linear: LinearProbe.Config = field(default_factory=LinearProbe.Config)
+    linear: LogisticRegression.Config = field(default_factory=LogisticRegression.Config)
     """Linear classifier on frozen features."""
     baseline: bool = True
     """Whether the same network untrained is measured too."""

@@ -64,12 +64,12 @@ def module(name: str) -> Stage:
 def execute(name: str, settings: Any) -> Artifact:
     """Run a stage, or say that its artifact is up to date. The same call again is always safe."""
     stage = module(name)
-    processes = getattr(getattr(settings, "trainer", None), "processes", 1)
+    part, processes = _processes(settings)
     if distributed.is_started() and distributed.world_size() != processes:
         raise RunError(
             name,
-            f"the job has {distributed.world_size()} processes, but trainer.devices times trainer.nodes is {processes}",
-            "start as many as the recipe asks for, or set trainer.devices and trainer.nodes",
+            f"the job has {distributed.world_size()} processes, but {part}.devices times {part}.nodes is {processes}",
+            f"start as many as the recipe asks for, or set {part}.devices and {part}.nodes",
         )
     wanted = stage.inputs(settings)
     given = {key: _load(i, name, key) for key, i in wanted.items()}
@@ -114,6 +114,12 @@ def execute(name: str, settings: Any) -> Artifact:
             if result.kind != "report":
                 _report(out)
     return artifact
+
+
+def _processes(settings: Any) -> tuple[str, int]:
+    """The part of a recipe that says on how many processes the stage runs, and how many."""
+    found = [(part, getattr(settings, part).processes) for part in ("trainer", "compute") if hasattr(settings, part)]
+    return found[0] if found else ("trainer", 1)
 
 
 def _load(wanted: Input, stage: str, key: str) -> Artifact:

@@ -3,18 +3,14 @@
     prepare       BatchNorm over processes → recomputation → compiled blocks → shards; nothing has memory yet
     materialise   memory for what this process holds → the weights that the seed gives it
 
-Weights and checkpoints are loaded over that, each process reading its own part. `pipeline.plan` takes the first half
-to see what a process would hold.
+Weights (`weights.py`) and checkpoints are loaded over that, each process reading its own part. `pipeline.plan` takes
+the first half to see what a process would hold.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
-from pipeline.checkpoints.store import read_into
 from pipeline.models.batchnorm import convert, group_of
 from pipeline.models.initialise import initialise
 from pipeline.objectives.objective import Objective
@@ -23,8 +19,6 @@ from pipeline.training.placement import auto_groups
 from pipeline.training.recompute import in_pieces, recompute
 from pipeline.training.settings import TrainerConfig
 from pipeline.training.sharding import mesh_of, shard
-
-BACKBONE = "backbone."
 
 
 def prepare(objective: Objective, trainer: TrainerConfig, device_type: str) -> None:
@@ -48,14 +42,3 @@ def materialise(objective: Objective, device: torch.device, seed: int) -> None:
     """Give a prepared objective memory on `device` and the weights of `seed`, in place."""
     objective.to_empty(device=device)
     initialise(objective, seed)
-
-
-def load_backbone(objective: Objective, checkpoint: Path) -> None:
-    """Load the backbone of a checkpoint over that of `objective`, in place: each process reads what it holds.
-
-    Raises `ArtifactError` if names or shapes differ.
-    """
-    tensors = get_model_state_dict(objective)
-    wanted = {name: tensor for name, tensor in tensors.items() if name.startswith(BACKBONE)}
-    read_into(checkpoint, wanted)
-    set_model_state_dict(objective, wanted, options=StateDictOptions(strict=False))

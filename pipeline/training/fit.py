@@ -29,6 +29,7 @@ from pipeline.preemption import Preempted
 from pipeline.runs import Run
 from pipeline.training.accounting import Accounting
 from pipeline.training.deadline import Deadline
+from pipeline.training.ema import Average
 from pipeline.training.memory import keep_memory
 from pipeline.training.module import ObjectiveModule
 from pipeline.training.optimizers import AnyOptimizer
@@ -39,6 +40,7 @@ from pipeline.training.saving import Saving
 from pipeline.training.schedules import Duration, Schedule
 from pipeline.training.settings import TrainerConfig
 from pipeline.training.tracking import NoTracker, Tracker, tracker
+from pipeline.training.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,27 @@ def fit(
     seed: int,
     label: str,
     config: Any,
-    weights: Path | None = None,
+    weights: Weights | None = None,
+    average: Average.Config | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> Fitted:
     """Train to the end of the recipe. `samples` is the number of samples of one epoch.
 
-    `objective` has been built on the meta device; it begins with the weights of `seed`, its backbone with those of the
-    checkpoint directory `weights` where one is given.
+    `objective` has been built on the meta device; it begins with the weights of `seed`, and over them with those of
+    another run where `weights` are given. With `average`, checkpoints hold the average of the weights beside them.
     """
     per_epoch = samples / trainer.batch
     steps = max(1, math.ceil(Duration.parse(trainer.duration).steps(per_epoch)))
     module = ObjectiveModule(
-        objective, optimizer, schedule, trainer, steps=steps, samples=samples, seed=seed, weights=weights
+        objective,
+        optimizer,
+        schedule,
+        trainer,
+        steps=steps,
+        samples=samples,
+        seed=seed,
+        weights=weights,
+        average=average,
     )
     track = (
         tracker(trainer.wandb, run.path, project=trainer.project, identifier=run.fingerprint[:16], config=config)

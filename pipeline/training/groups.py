@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from pipeline.models.backbone import Backbone
+
 _NORMALISATION = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+class Height(NamedTuple):
+    """How far below the heads a parameter lies: 0 for those of a head, 1 for those of the last block."""
+
+    blocks: int = 0
+    """Counted in residual blocks; the stem is one below the first."""
+    stages: int = 0
+    """Counted in stages."""
 
 
 class Member(NamedTuple):
@@ -22,6 +33,8 @@ class Member(NamedTuple):
     module: nn.Module
     """The module that owns it."""
     parameter: nn.Parameter
+    height: Height = Height()
+    """Where it lies in the backbone of an objective; parameters of any other module are all at the top."""
 
 
 def groups(module: nn.Module, settle: Callable[[Member], Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -40,9 +53,25 @@ def groups(module: nn.Module, settle: Callable[[Member], Mapping[str, Any]]) -> 
 def members(module: nn.Module) -> Iterator[Member]:
     """Every parameter below `module` that learns, once, in the order of `parameters()`."""
     owners = dict(module.named_modules(remove_duplicate=False))
+    heights = _heights(module)
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            yield Member(name, owners[name.rpartition(".")[0]], parameter)
+            owner = owners[name.rpartition(".")[0]]
+            yield Member(name, owner, parameter, heights.get(owner, Height()))
+
+
+def _heights(module: nn.Module) -> dict[nn.Module, Height]:
+    """Where every module of an objective's backbone lies, whatever wraps it."""
+    backbone = getattr(module, "backbone", None)
+    if not isinstance(backbone, Backbone):
+        return {}
+    stages, left = backbone.stages(), len(backbone.blocks())
+    found = dict.fromkeys(backbone.modules(), Height(left + 1, len(stages) + 1))
+    for above, stage in zip(range(len(stages), 0, -1), stages, strict=True):
+        for block in stage.children():
+            found |= dict.fromkeys(block.modules(), Height(left, above))
+            left -= 1
+    return found
 
 
 def is_offset(member: Member) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,10 +17,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from data_shards.batch import Batch
-from pipeline.checkpoints.state import set_training_state, training_state
+from pipeline.checkpoints.state import AVERAGE, State, set_training_state, training_state
 from pipeline.checkpoints.store import Saved, restore
 from pipeline.objectives.objective import Objective, Progress
-from pipeline.training.assembly import load_backbone, materialise, prepare
+from pipeline.training.assembly import materialise, prepare
+from pipeline.training.ema import Average
 from pipeline.training.guarded import Guarded
 from pipeline.training.optimizers import AnyOptimizer
 from pipeline.training.precision import autocast
@@ -29,6 +29,7 @@ from pipeline.training.prefetch import views_of
 from pipeline.training.schedules import Schedule
 from pipeline.training.settings import TrainerConfig
 from pipeline.training.sharding import replicate
+from pipeline.training.weights import Weights
 
 
 class ObjectiveModule(pl.LightningModule):
@@ -44,10 +45,14 @@ class ObjectiveModule(pl.LightningModule):
         steps: int,
         samples: int,
         seed: int = 0,
-        weights: Path | None = None,
+        weights: Weights | None = None,
+        average: Average.Config | None = None,
     ) -> None:
         super().__init__()
         self.seed, self.weights = seed, weights
+        self.average_config = average
+        self.average: Average | None = None
+        """What is averaged over the steps, once training has started, where anything is."""
         self.objective = objective
         self.optimizer_config = optimizer
         self.schedule = schedule
@@ -82,18 +87,27 @@ class ObjectiveModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self._step_began = time.perf_counter()
+        if self.average_config is not None:
+            self.average = self.average_config.build(self.objective)
         if self._saved is not None:
-            state = training_state(self.objective, self.optimizer())
+            state = self.state()
             restore(self._saved, state)
             set_training_state(self.objective, self.optimizer(), state)
+            if self.average is not None:
+                self.average.load(state[AVERAGE])
             self._saved = None
+
+    def state(self) -> State:
+        """All that a checkpoint is to hold. A collective."""
+        state = training_state(self.objective, self.optimizer())
+        return state if self.average is None else {**state, AVERAGE: self.average.tensors}
 
     def configure_model(self) -> None:
         device = self.trainer.strategy.root_device
         prepare(self.objective, self.settings, device.type)
         materialise(self.objective, device, self.seed)
         if self.weights is not None and self._saved is None:
-            load_backbone(self.objective, self.weights)
+            self.weights.load(self.objective)
         if self.settings.layout == "ddp":
             object.__setattr__(self, "_run", replicate(self.objective, self.settings))
 
@@ -112,7 +126,7 @@ class ObjectiveModule(pl.LightningModule):
         factor = self.schedule.factor(self.step, self.steps, self.samples / self.settings.batch)
         for group in self.optimizer().param_groups:
             group["lr"] = group["base_lr"] * factor
-        self.rate = self.optimizer().param_groups[0]["lr"]
+        self.rate = self.optimizer_config.peak(self.settings.batch) * factor
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # The first batches were waited for before training began.
@@ -130,6 +144,8 @@ class ObjectiveModule(pl.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.objective.finish_step(self.progress())
         self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
         self._step_began = time.perf_counter()
         self.consumed += self.settings.batch
 

@@ -21,6 +21,7 @@ from pipeline.training.groups import Member, groups, is_offset
 from pipeline.training.guarded import Due, Guarded
 from pipeline.training.larc import LARC
 from pipeline.training.lars import local_rates
+from pipeline.training.layers import Layers
 from pipeline.training.loss_scaling import LossScaler
 
 
@@ -40,6 +41,8 @@ class Settings:
     """What decays: all, as in SEER, or matrices, which leaves out biases and normalisation."""
     clip_norm: float | None = None
     """Global norm that the gradient is shortened to where it is longer; null for never."""
+    layers: Layers = field(default_factory=Layers)
+    """Rates along the depth of the network, and of the head."""
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < math.inf or not 0 <= self.weight_decay < math.inf:
@@ -62,8 +65,9 @@ class Settings:
     def settle(self, member: Member, batch: int) -> dict[str, Any]:
         """What a parameter's group has."""
         kept = self.decay == "matrices" and is_offset(member)
-        rate = self.peak(batch)
-        return {"lr": rate, "base_lr": rate, "weight_decay": 0.0 if kept else self.weight_decay}
+        rate = self.peak(batch) * self.layers.factor(member)
+        decay = self.layers.weight_decay(member, self.weight_decay)
+        return {"lr": rate, "base_lr": rate, "weight_decay": 0.0 if kept else decay}
 
 
 class SGD(Guarded):

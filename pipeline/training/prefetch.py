@@ -25,7 +25,7 @@ _STAGES = 2
 """Pinned copies of a batch: one that the device may still read from, and one that is written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moving(Batch):
     """A batch whose views are on the device, or will be once `arrived` has happened."""
 

@@ -19,7 +19,6 @@ import pytorch_lightning as pl
 
 from data_shards.loader import Loader
 from pipeline import preemption
-from pipeline.checkpoints.state import training_state
 from pipeline.checkpoints.store import Position, Retention, Saved, Saver
 from pipeline.errors import RunError
 from pipeline.runs import CONFIG, METRICS, Run
@@ -101,7 +100,7 @@ class Saving(pl.Callback):
         stream = self.loader.state_dict() | {"consumed": module.consumed, "number": module.step}
         position = Position(step=module.step, consumed=module.consumed, stream=stream, figures=self._measured())
         last = module.step == module.steps
-        self._saver.save(training_state(module.objective, module.optimizer()), position, wait=last or wait)
+        self._saver.save(module.state(), position, wait=last or wait)
         self._copied = module.step
         self.pace.begin()
         self._record()

@@ -20,12 +20,16 @@ from numpy.typing import NDArray
 
 from pipeline.views.kernel import Record, entry, kernel
 
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+"""The filter of a resize, antialiased: Pillow's."""
+
 LAW = np.dtype(
     [
         ("size", np.int64),
         ("scale", np.float64, (2,)),
         ("ratio", np.float64, (2,)),
         ("flip", np.float64),
+        ("bicubic", np.int64),  # 0 or 1
         ("jitter", np.float64),
         ("ranges", np.float64, (4,)),  # of brightness, contrast, saturation, hue
         ("grayscale", np.float64),
@@ -49,6 +53,7 @@ class Law:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Width / height of the box; its logarithm is uniform."""
     flip: float = 0.0
+    interpolation: Interpolation = "bilinear"
     jitter: float = 0.0
     """Strength: a factor on the ranges."""
     jitter_ranges: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)
@@ -67,6 +72,7 @@ class Law:
             self.scale,
             self.ratio,
             self.flip,
+            self.interpolation == "bicubic",
             self.jitter_probability if self.jitter > 0 else 0.0,
             tuple(self.jitter * width for width in self.jitter_ranges),
             self.grayscale,
@@ -99,6 +105,7 @@ VIEW = np.dtype(
         ("grid_top", np.int64),  # ... of which the crop is the window that starts here
         ("grid_left", np.int64),
         ("flip", np.int64),  # 0 or 1
+        ("bicubic", np.int64),  # 0 or 1: bilinear where 0
         *_COLOURS,
     ],
     align=True,
@@ -219,6 +226,7 @@ def draw_views(
         view.grid_top = view.grid_left = 0
         draw_box(key, height, width, law, view)
         view.flip = uniform(key, _FLIP) < law.flip
+        view.bicubic = law.bicubic
         draw_colours(key, law, view)
         density = min(density, view.height / law.size, view.width / law.size)
     return 8 if density >= 8 else 4 if density >= 4 else 2 if density >= 2 else 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_shards.batch import Draw
 from pipeline.views.bounds import check_jitter, check_probability, check_range, check_scale, check_size
-from pipeline.views.draw import Law, Reduction
+from pipeline.views.draw import Interpolation, Law, Reduction
 from pipeline.views.render import Photometric, RandomViews, Renderer
 
 
@@ -31,6 +31,8 @@ class Labelled(RandomViews):
         "Least and greatest area of the crop's box, as a share of the image."
         ratio: tuple[float, float] = (3 / 4, 4 / 3)
         "Least and greatest width / height of the crop's box."
+        interpolation: Interpolation = "bilinear"
+        "Filter of the resize, bilinear or bicubic: best the one of the evaluation's view."
         flip: float = 0.5
         "Probability that the crop is mirrored."
         jitter: float = 0.0
@@ -61,6 +63,7 @@ class Labelled(RandomViews):
             scale=config.scale,
             ratio=config.ratio,
             flip=config.flip,
+            interpolation=config.interpolation,
             jitter=config.jitter,
             jitter_ranges=config.jitter_ranges,
             jitter_probability=config.jitter_probability,
@@ -80,6 +83,10 @@ class Evaluation(Renderer):
         "Side of the crop, pixels."
         resize: int = 256
         "Length that the shorter side of the image is resized to, pixels."
+        interpolation: Interpolation = "bilinear"
+        "Filter of the resize: bilinear or bicubic, as Pillow has them."
+        keep_ratio: bool = True
+        "Whether width / height stays; if not, the whole image is warped to a square of resize pixels a side."
 
         def __post_init__(self) -> None:
             check_size("size", self.size)
@@ -92,15 +99,17 @@ class Evaluation(Renderer):
             return Evaluation(self)
 
     def __init__(self, config: Config) -> None:
-        super().__init__([config.size])
-        self.size, self.resize = config.size, config.resize
+        super().__init__([config.size], bicubic=config.interpolation == "bicubic")
+        self.config = config
 
     def lay_out(self, draw: Draw, height: int, width: int, views: NDArray[Any]) -> Reduction:
-        view = views[0]
-        shorter, longer = min(height, width), max(height, width)
-        grid = self.resize, int(self.resize * longer / shorter)  # torchvision cuts the fraction off here ...
-        grid_height, grid_width = grid if height <= width else grid[::-1]
-        view["size"], view["height"], view["width"] = self.size, height, width
+        view, size, resize = views[0], self.config.size, self.config.resize
+        grid_height = grid_width = resize
+        if self.config.keep_ratio:  # torchvision cuts the fraction off here ...
+            grid_height = resize if height <= width else int(resize * height / width)
+            grid_width = resize if width <= height else int(resize * width / height)
+        view["size"], view["height"], view["width"] = size, height, width
         view["grid_height"], view["grid_width"] = grid_height, grid_width
-        view["grid_top"], view["grid_left"] = round((grid_height - self.size) / 2), round((grid_width - self.size) / 2)
+        view["grid_top"], view["grid_left"] = round((grid_height - size) / 2), round((grid_width - size) / 2)
+        view["bicubic"] = self.config.interpolation == "bicubic"
         return 1  # ... and rounds there, a half to the even number

@@ -31,7 +31,7 @@ from pipeline.views.resample import LINE, STRIP, Axis, floats, plane, resample, 
 
 Scratch: TypeAlias = tuple[Any, ...]
 """Memory for `render`: an Axis across, one down, a strip, strips, planes of a crop, the same again, lines, half a
-Gaussian.
+Gaussian, and for bicubic views an image lain on its side.
 
 A plain tuple of arrays: numba spends 2 us on recognising a named one at every call.
 """
@@ -44,12 +44,13 @@ DECODE_BUFFER = 12 << 20
 """Bytes each thread keeps for decoded pixels (4 megapixels), which saves the page faults of fresh memory."""
 
 
-def scratch_for(size: int, sigma: float, height: int, width: int) -> Scratch:
+def scratch_for(size: int, sigma: float, height: int, width: int, bicubic: bool = False) -> Scratch:
     """Enough for crops of up to `size` pixels a side, blurred by up to `sigma`, from images of up to height x width."""
     planes, line = 3 * int(plane(np.uint64(size))), 3 * (size + int(STRIP))
-    strips = int(LINE) * (3 * width + int(STRIP))
+    strips = int(LINE) * (3 * (max(height, width) if bicubic else width) + int(STRIP))
     others = (floats(n) for n in (int(LINE * STRIP), strips, planes, planes, line, math.ceil(3 * sigma) + 2))
-    return (*Axis.of(size, width), *Axis.of(size, height), *others)
+    lain = np.empty(3 * height * width, np.uint8) if bicubic else None
+    return (*Axis.of(size, width), *Axis.of(size, height), *others, lain)
 
 
 @kernel
@@ -71,14 +72,14 @@ def render(
     array: (views, batch, size, size, 3), all views of that size.
     """
     x, y = Axis(scratch[0], scratch[1], scratch[2]), Axis(scratch[3], scratch[4], scratch[5])
-    strip, strips, drawn, turned, lines, half = scratch[6:]
+    strip, strips, drawn, turned, lines, half, lain = scratch[6:]
     height, width = image.shape[0], image.shape[1]
     source, out = image.reshape(-1), array.reshape(-1)
     batch, size = np.uint64(array.shape[1]), np.uint64(array.shape[2])
     room, length = plane(size), size * size
     for n in range(views.shape[0]):
         view, radius = views[n], U0
-        resample(source, height, width, reduction, view, x, y, strip, strips, drawn)
+        resample(source, height, width, reduction, view, x, y, strip, strips, drawn, turned, lain)
         if view.jitter != 0:
             jitter(drawn, room, length, view)
         elif view.grayscale != 0:
@@ -132,11 +133,13 @@ class Renderer(abc.ABC):
     one size that follow each other share an array.
     """
 
-    def __init__(self, sizes: Sequence[int], sigma: float = 0.0, photometric: Photometric = "cpu") -> None:
-        """`sizes`: side of each view in pixels; `sigma`: of the strongest blur, pixels."""
+    def __init__(
+        self, sizes: Sequence[int], sigma: float = 0.0, photometric: Photometric = "cpu", bicubic: bool = False
+    ) -> None:
+        """`sizes`: side of each view in pixels; `sigma`: of the strongest blur, pixels; `bicubic`: whether any is."""
         self.groups = tuple((size, len(list(views))) for size, views in groupby(sizes))
         """(side in pixels, number of views) of each array."""
-        self._sigma, self._later = sigma, photometric == "device"
+        self._sigma, self._later, self._bicubic = sigma, photometric == "device", bicubic
         self._threads = threading.local()
 
     @abc.abstractmethod
@@ -174,20 +177,20 @@ class Renderer(abc.ABC):
         try:
             thread: _Thread = self._threads.own
         except AttributeError:
-            thread = self._threads.own = _Thread(self.groups, self._sigma)
+            thread = self._threads.own = _Thread(self.groups, self._sigma, self._bicubic)
         return thread
 
 
 class _Thread:
     """What a thread keeps from image to image."""
 
-    def __init__(self, groups: Sequence[tuple[int, int]], sigma: float) -> None:
+    def __init__(self, groups: Sequence[tuple[int, int]], sigma: float, bicubic: bool) -> None:
         self.views = np.zeros(sum(views for _, views in groups), VIEW)
         ends = np.cumsum([0, *(views for _, views in groups)])
         self.groups = [self.views[begin:end] for begin, end in pairwise(ends)]
         self.colours = self.views.view(np.uint8).reshape(-1, VIEW.itemsize)[:, -COLOURS.itemsize :]
         self.buffer = np.empty(DECODE_BUFFER, np.uint8)
-        self._largest, self._sigma = max(size for size, _ in groups), sigma
+        self._largest, self._sigma, self._bicubic = max(size for size, _ in groups), sigma, bicubic
         self._height = self._width = 0
         self._scratch: Scratch = ()
 
@@ -196,7 +199,7 @@ class _Thread:
         if height > self._height or width > self._width:
             self._height = max(self._height, 1 << (height - 1).bit_length())
             self._width = max(self._width, 1 << (width - 1).bit_length())
-            self._scratch = scratch_for(self._largest, self._sigma, self._height, self._width)
+            self._scratch = scratch_for(self._largest, self._sigma, self._height, self._width, self._bicubic)
         return self._scratch
 
 
@@ -205,7 +208,8 @@ class RandomViews(Renderer):
 
     def __init__(self, laws: Sequence[Law], photometric: Photometric = "cpu") -> None:
         sigma = max((law.blur_sigma[1] for law in laws if law.blur > 0), default=0.0)
-        super().__init__([law.size for law in laws], sigma, photometric)
+        bicubic = any(law.interpolation == "bicubic" for law in laws)
+        super().__init__([law.size for law in laws], sigma, photometric, bicubic)
         self._laws = np.array([law.record() for law in laws], LAW)
 
     def lay_out(self, draw: Draw, height: int, width: int, views: NDArray[Any]) -> Reduction:

@@ -1,4 +1,4 @@
-"""A box of an image, resized with antialiasing in one step: Pillow's bilinear filter to within one grey level.
+"""A box of an image, resized with antialiasing in one step: Pillow's bilinear or bicubic, to within one grey level.
 
 The filter is separable: `weights` gives each output row (column) its first source row (column), the number of taps and
 their weights. Then, for sixteen output rows at a time:
@@ -9,6 +9,10 @@ their weights. Then, for sixteen output rows at a time:
 
 So planes hold columns, one after another. What is done to single pixels does not mind; `turn` makes rows of them when
 all that is done.
+
+Bicubic weights are negative in places, so sums leave 0 ... 255, and Pillow cuts them off after its first pass, which is
+across. Down first, as above, gives pixels 16 levels away from its own. So the box is first laid on its side (`lay`),
+the same passes then go across and down, cut off after each, and the planes are turned back into columns.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from pipeline.views.lanes import LANES, load, load_bytes, plus, store, transpose
 from pipeline.views.offsets import U0, U1, U2, U3, U8, Offset
 
 f32 = np.float32
-ZERO = f32(0)
+ZERO, TOP = f32(0), f32(255)
 LINE, STRIP = np.uint64(LANES), np.uint64(4 * LANES)
 
 
@@ -46,34 +50,61 @@ class Axis(NamedTuple):
 
     @classmethod
     def of(cls, size: int, length: int) -> Axis:
-        places = 2 * length + 5 * size  # size * (2 * ceil(scale) + 1), where scale is length / size or 1
+        places = 4 * length + 5 * size  # bicubic: size * (2 * ceil(2 * scale) + 1), where scale is length / size or 1
         return cls(np.zeros(size, np.uint64), np.zeros(size, np.uint64), floats(places))
 
 
 @kernel
-def weights(start: float, length: float, limit: int, grid: int, first: int, count: int, axis: Axis) -> int:
-    """Triangle filter of outputs first ... first + count of a resize of [start, start + length) to `grid` pixels.
+def cubic(x: float) -> float:
+    """Keys' kernel with a = -0.5 at a distance x >= 0, as Pillow has it; OpenCV's a is -0.75."""
+    if x < 1.0:
+        return (1.5 * x - 2.5) * x * x + 1.0
+    return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5 if x < 2.0 else 0.0
 
-    Taps stay inside [0, limit). Returns the places of one output in `axis.weights`. As Pillow's precompute_coeffs.
+
+@kernel
+def weights(
+    start: float,
+    length: float,
+    limit: int,
+    grid: int,
+    first: int,
+    count: int,
+    flip: bool,
+    bicubic: bool,
+    axis: Axis,
+) -> int:
+    """The filter of outputs first ... first + count of a resize of [start, start + length) to `grid` pixels.
+
+    Triangle, or bicubic; mirrored on demand: the last output comes first. Taps stay inside [0, limit). Returns the
+    places of one output in `axis.weights`. As Pillow's precompute_coeffs.
     """
     scale = length / grid
-    support = max(scale, 1.0)
-    slope = 1.0 / support
+    stretch = max(scale, 1.0)
+    support = 2.0 * stretch if bicubic else stretch
+    slope = 1.0 / stretch
     places = math.ceil(support) * 2 + 1
     for n in range(count):
         centre = start + (first + n + 0.5) * scale
         begin = int(max(centre - support + 0.5, 0.0))
         taps = min(int(centre + support + 0.5), limit) - begin
+        output = count - 1 - n if flip else n
         total = 0.0
-        for k in range(taps):
-            weight = max(1.0 - abs((begin + k - centre + 0.5) * slope), 0.0)
-            axis.weights[n * places + k] = weight
-            total += weight
+        if bicubic:
+            for k in range(taps):
+                weight = cubic(abs((begin + k - centre + 0.5) * slope))
+                axis.weights[output * places + k] = weight
+                total += weight
+        else:
+            for k in range(taps):
+                weight = max(1.0 - abs((begin + k - centre + 0.5) * slope), 0.0)
+                axis.weights[output * places + k] = weight
+                total += weight
         share = f32(1.0 / total)
         for k in range(taps):
-            axis.weights[n * places + k] *= share
-        axis.begin[n] = begin
-        axis.taps[n] = taps
+            axis.weights[output * places + k] *= share
+        axis.begin[output] = begin
+        axis.taps[output] = taps
     return places
 
 
@@ -117,16 +148,13 @@ def vertical_narrow(
 
 
 @kernel
-def horizontal(
-    strips: Floats, x: Axis, places: Offset, size: Offset, flip: bool, planes: Floats, room: Offset, o: Offset
-) -> None:
-    """Sixteen rows of the crop, mirrored on demand: into the columns of three planes, from row o on."""
+def horizontal(strips: Floats, x: Axis, places: Offset, size: Offset, planes: Floats, room: Offset, o: Offset) -> None:
+    """Sixteen rows of the crop: into the columns of three planes, from row o on."""
     begin, taps, weight = x.begin, x.taps, x.weights
     for column in range(size):  # in this order: where a crop is lower than 16, a column writes over the next
-        n: Offset = size - U1 - column if flip else column
-        j, k = begin[n] * U3 * LINE, n * places
+        j, k = begin[column] * U3 * LINE, column * places
         red = green = blue = zeros()
-        for tap in range(taps[n]):
+        for tap in range(taps[column]):
             w = weight[k + tap]
             red = plus(red, w, load(strips, j))
             green = plus(green, w, load(strips, j + LINE))
@@ -136,6 +164,27 @@ def horizontal(
         store(planes, o + room, green)
         store(planes, o + room + room, blue)
         o += size
+
+
+@kernel
+def cut_off(f: Floats, length: Offset) -> None:
+    """What lies outside 0 ... 255, to there."""
+    for i in range(length):
+        f[i] = min(max(f[i], ZERO), TOP)
+
+
+@kernel
+def lay(source: Pixels, corner: Offset, stride: Offset, rows: Offset, columns: Offset, lain: Pixels) -> None:
+    """The pixels of a box, columns for rows, into the begin of `lain`; by blocks that stay in the cache."""
+    for top in range(U0, rows, U8):
+        for column in range(columns):
+            s, t = corner + top * stride + U3 * column, U3 * (column * rows + top)
+            for _ in range(min(U8, rows - top)):
+                lain[t] = source[s]
+                lain[t + U1] = source[s + U1]
+                lain[t + U2] = source[s + U2]
+                s += stride
+                t += U3
 
 
 @kernel
@@ -150,40 +199,56 @@ def resample(
     strip: Floats,
     strips: Floats,
     planes: Floats,
+    spare: Floats,
+    lain: Pixels | None,
 ) -> None:
     """The box of `view` in `source`, resized, as floats 0 ... 255 in three planes of columns.
 
     source: flat uint8 image of height x width x 3, decoded at 1 / reduction of the size that `view` speaks of.
-    planes: flat, room for three planes of `plane(size)` floats.
+    planes: flat, room for three planes of `plane(size)` floats, and so is spare.
+    lain: room for the image; None where no view is bicubic: then numba compiles nothing of that.
     """
     # Pixel k of a reduced image covers pixels [k * reduction, (k + 1) * reduction) of the whole one.
     top, left = view.top / reduction, view.left / reduction
     box_height, box_width = view.height / reduction, view.width / reduction
     first_row, first_column = int(top), int(left)
-    last_row = min(math.ceil(top + box_height), height)
-    last_column = min(math.ceil(left + box_width), width)
-    y_places = weights(top - first_row, box_height, last_row - first_row, view.grid_height, view.grid_top, view.size, y)
+    rows = min(math.ceil(top + box_height), height) - first_row
+    columns = min(math.ceil(left + box_width), width) - first_column
+    flip, bicubic = view.flip != 0, False
+    if lain is not None:
+        bicubic = view.bicubic != 0
+    y_places = weights(top - first_row, box_height, rows, view.grid_height, view.grid_top, view.size, False, bicubic, y)
     x_places = weights(
-        left - first_column, box_width, last_column - first_column, view.grid_width, view.grid_left, view.size, x
+        left - first_column, box_width, columns, view.grid_width, view.grid_left, view.size, flip, bicubic, x
     )
-    size, length, stride = np.uint64(view.size), np.uint64(3 * (last_column - first_column)), np.uint64(3 * width)
-    corner, down = np.uint64(3 * (first_row * width + first_column)), np.uint64(y_places)
+    size, stride, length = np.uint64(view.size), np.uint64(3 * width), np.uint64(3 * columns)
+    corner = np.uint64(3 * (first_row * width + first_column))
+    down, across, down_places, across_places, out = y, x, np.uint64(y_places), np.uint64(x_places), planes
+    if lain is not None and bicubic:
+        lay(source, corner, stride, np.uint64(rows), np.uint64(columns), lain)
+        source, corner, stride, length = lain, U0, np.uint64(3 * rows), np.uint64(3 * rows)
+        down, across, down_places, across_places, out = x, y, across_places, down_places, spare
     for block in range(U0, size, LINE):
         row: Offset = min(block, size - LINE) if size > LINE else U0  # the last sixteen may overlap those before
         for at in range(U0, length, STRIP):
             column: Offset = min(at, length - STRIP) if length > STRIP else U0
             for r in range(LINE):
                 n: Offset = min(row + r, size - U1)
-                s = corner + y.begin[n] * stride + column
+                s, k = corner + down.begin[n] * stride + column, n * down_places
                 if length < STRIP:
-                    vertical_narrow(strip, r * STRIP, source, s, stride, length, y.taps[n], y.weights, n * down)
+                    vertical_narrow(strip, r * STRIP, source, s, stride, length, down.taps[n], down.weights, k)
                 else:
-                    vertical(strip, r * STRIP, source, s, stride, y.taps[n], y.weights, n * down)
+                    vertical(strip, r * STRIP, source, s, stride, down.taps[n], down.weights, k)
+            if bicubic:
+                cut_off(strip, LINE * STRIP)
             for i in range(U0, STRIP, U8):
                 o = (column + i) * LINE
                 transpose(strip, i, STRIP, strips, o, LINE)
                 transpose(strip, U8 * STRIP + i, STRIP, strips, o + U8, LINE)
-        horizontal(strips, x, np.uint64(x_places), size, view.flip != 0, planes, plane(size), row)
+        horizontal(strips, across, across_places, size, out, plane(size), row)
+    if bicubic:
+        turn(spare, size, U3, planes)
+        cut_off(planes, U3 * plane(size))
 
 
 @kernel

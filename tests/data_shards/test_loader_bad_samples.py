@@ -79,3 +79,11 @@ def test_nothing_but_bad_samples_is_an_error(tmp_path: Path) -> None:
 def test_a_ledger_that_cannot_be_written_is_a_sentence(holed: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         load(holed, 10, batch=8, ledger=Ledger(tmp_path / "no" / "folder.jsonl"))
+
+
+def test_a_pass_in_sequence_says_which_rows_are_substitutes(holed: Path) -> None:
+    with Loader(ShardSet(holed), Thumbnail(), batch=8, shuffle=False, ledger=Ledger(max_rate=1)) as loader:
+        found = [(batch.own.tolist(), batch.indices.tolist()) for batch in loader]
+    own = [flag for flags, _ in found for flag in flags]
+    assert [index for index, flag in enumerate(own) if not flag] == [5, 6, 17, *range(30, 40)]
+    assert all(index == place for place, index in enumerate(i for _, row in found for i in row) if own[place])

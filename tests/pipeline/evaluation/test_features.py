@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -62,3 +63,14 @@ def test_no_batches_give_no_features() -> None:
     found = extract(small_backbone(), [])
     assert found.features.shape == (0, 16)
     assert len(found.labels) == len(found.indices) == 0
+
+
+def test_what_stands_in_for_a_bad_sample_is_not_counted_as_it() -> None:
+    torch.manual_seed(0)
+    backbone, progress = small_backbone(), Counted()
+    whole = next(iter(batches(5)))
+    bad = replace(whole, indices=np.array([0, 1, 4, 3, 4]), wanted=np.arange(5))
+    found = extract(backbone, [bad], progress=progress)
+    assert found.indices.tolist() == [0, 1, 3, 4]
+    assert len(found.features) == len(found.labels) == 4
+    assert progress.samples == 5

@@ -51,7 +51,8 @@ def crop(pixels: NDArray[np.uint8], view: NDArray[Any], reduction: int = 1) -> N
     size = int(view["size"][0])
     array = np.full((1, 1, size, size, 3), 123, np.uint8)
     height, width = pixels.shape[:2]
-    render(pixels, reduction, view, array, 0, scratch_for(size, view["sigma"][0], height, width))
+    scratch = scratch_for(size, view["sigma"][0], height, width, bool(view["bicubic"][0]))
+    render(pixels, reduction, view, array, 0, scratch)
     return array[0, 0]
 
 

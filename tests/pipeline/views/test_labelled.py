@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, Resize
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from data_shards.batch import Draw
 from pipeline.views import Evaluation, Labelled
@@ -13,19 +15,23 @@ from pipeline.views.draw import VIEW
 from tests.pipeline.views.photographs import encoded, photograph
 
 
-def evaluated(pixels: np.ndarray, size: int, resize: int) -> np.ndarray:
-    transform = Evaluation.Config(size=size, resize=resize).build()
+def evaluated(pixels: np.ndarray, size: int, resize: int, **how: Any) -> np.ndarray:
+    transform = Evaluation.Config(size=size, resize=resize, **how).build()
     arrays = transform.allocate(1)
     transform.write(encoded(pixels, "PNG"), Draw(0, 0, 0), arrays, 0)
     return arrays[0][0, 0]
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("size", "resize"), [(224, 256), (64, 64), (63, 72), (32, 37), (1, 1)])
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (101, 100), (64, 64), (31, 77), (3, 500)])
-def test_evaluation_is_torchvisions_on_pillow(height: int, width: int, size: int, resize: int) -> None:
+def test_evaluation_is_torchvisions_on_pillow(
+    height: int, width: int, size: int, resize: int, interpolation: str
+) -> None:
     pixels = photograph(height, width)
-    theirs = np.asarray(Compose([Resize(resize), CenterCrop(size)])(Image.fromarray(pixels)))
-    assert np.abs(evaluated(pixels, size, resize).astype(int) - theirs).max() <= 1
+    theirs = Compose([Resize(resize, InterpolationMode(interpolation)), CenterCrop(size)])(Image.fromarray(pixels))
+    ours = evaluated(pixels, size, resize, interpolation=interpolation)
+    assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
@@ -58,6 +64,18 @@ def test_training_views_are_plain_random_crops_by_default() -> None:
     assert views["flip"].mean() == pytest.approx(0.5, abs=0.05)
     for field in ("jitter", "grayscale", "sigma", "solarise"):
         assert views[field].sum() == 0
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_training_views_are_resized_by_the_filter_of_the_recipe(interpolation: Any) -> None:
+    pixels = photograph(80, 80)
+    transform = Labelled.Config(
+        size=48, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0, interpolation=interpolation
+    ).build()
+    arrays = transform.allocate(1)
+    transform.write(encoded(pixels, "PNG"), Draw(0, 0, 0), arrays, 0)
+    theirs = np.asarray(Resize(48, InterpolationMode(interpolation))(Image.fromarray(pixels)))
+    assert np.abs(arrays[0][0, 0].astype(int) - theirs).max() <= 1
 
 
 def test_training_views_can_be_jittered() -> None:

@@ -1,4 +1,4 @@
-"""The linear probe against scikit-learn's logistic regression."""
+"""Logistic regression against scikit-learn's logistic regression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluation.features import Features
-from pipeline.evaluation.linear import LinearProbe
+from pipeline.evaluation.logistic import LogisticRegression
 
 
 def clusters(
@@ -33,7 +33,7 @@ def test_at_the_same_penalty_it_finds_the_optimum_of_scikit_learn() -> None:
     # scikit-learn weighs the sum of losses by C against |W|^2 / 2, we weigh |W|^2 / 2 against their mean.
     reference = linear_model.LogisticRegression(C=1 / (600 * 1e-2), max_iter=5000, tol=1e-8)
     reference.fit(((features - mean) / std).numpy(), labels.numpy())
-    fitted = LinearProbe.Config(strengths=(1e-2,), iterations=1000).build().fit(features, labels, 5)
+    fitted = LogisticRegression.Config(strengths=(1e-2,), iterations=1000).build().fit(features, labels, 5)
     expected = torch.from_numpy(reference.decision_function(((queries - mean) / std).numpy()))
     scores = fitted.scores(queries).double()
     centred = scores - scores.mean(1, keepdim=True)
@@ -53,7 +53,7 @@ def test_the_chosen_penalty_is_as_good_as_the_best_of_scikit_learn_within_a_poin
         scores.append(reference.score(((queries - mean) / std).numpy(), answers.numpy()))
     index = torch.arange(1000)
     found = (
-        LinearProbe.Config()
+        LogisticRegression.Config()
         .build()
         .accuracy(Features(features, labels, index[:150]), Features(queries, answers, index))
     )
@@ -64,7 +64,7 @@ def test_the_chosen_penalty_is_as_good_as_the_best_of_scikit_learn_within_a_poin
 def test_a_dimension_that_never_changes_does_no_harm() -> None:
     features, labels = clusters(200, 0)
     features[:, 3] = 7
-    fitted = LinearProbe.Config().build().fit(features, labels, 5)
+    fitted = LogisticRegression.Config().build().fit(features, labels, 5)
     assert fitted.weight.isfinite().all()
     assert accuracy(fitted.scores(features), labels) > 0.6
 
@@ -72,4 +72,4 @@ def test_a_dimension_that_never_changes_does_no_harm() -> None:
 @pytest.mark.parametrize("change", [{"strengths": ()}, {"strengths": (-1.0,)}, {"iterations": 0}])
 def test_a_config_that_means_nothing_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="strengths"):
-        LinearProbe.Config(**change)  # type: ignore[arg-type]
+        LogisticRegression.Config(**change)  # type: ignore[arg-type]

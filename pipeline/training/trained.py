@@ -1,0 +1,88 @@
+"""What training has left, used by the processes that trained it: no process ever holds a sharded network whole.
+
+meet(trainer)                             the device of this process; the processes know each other from here on
+load(objective, checkpoint, trainer, …)   an objective on the meta device becomes the one in a checkpoint
+keep(objective, folder, step)             a checkpoint of it alone: of an average, which then is like any other
+classify(objective, loader)               how often it is right, each process looking at its share
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+
+from data_shards.loader import Loader
+from data_shards.progress import Progress
+from pipeline import distributed
+from pipeline.checkpoints.state import OBJECTIVE
+from pipeline.checkpoints.store import Saved, read_into, save
+from pipeline.evaluation.accuracy import Accuracy
+from pipeline.objectives.classification import Classification
+from pipeline.objectives.collectives import sum_
+from pipeline.objectives.objective import Objective
+from pipeline.training.assembly import prepare
+from pipeline.training.settings import TrainerConfig
+from pipeline.views import Views
+
+
+def meet(trainer: TrainerConfig) -> torch.device:
+    """Where this process computes. The processes of the job meet, unless they have: those of a resumed run have not."""
+    device = torch.device("cpu")
+    if trainer.on_gpu:
+        local = int(os.environ.get("SLURM_LOCALID" if distributed.under_srun() else "LOCAL_RANK", "0"))
+        device = torch.device("cuda", local % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    if trainer.processes > 1 and not dist.is_initialized():
+        backend = "nccl" if trainer.on_gpu else "gloo"
+        dist.init_process_group(backend, rank=distributed.rank(), world_size=trainer.processes)
+    return device
+
+
+def load(
+    objective: Objective, checkpoint: Path, trainer: TrainerConfig, device: torch.device, kind: str = OBJECTIVE
+) -> None:
+    """Make an objective from the meta device the one that a checkpoint holds, in place, in evaluation mode.
+
+    It is sharded as `trainer` says, and computes in fp32, or in fp64 where that trained. `kind` is what the checkpoint
+    calls it. A collective.
+    """
+    trainer = replace(trainer, recompute="none", pieces=1, compile=False)
+    prepare(objective, trainer if trainer.precision == "fp64" else replace(trainer, precision="fp32"), device.type)
+    objective.to_empty(device=device)
+    tensors = get_model_state_dict(objective)
+    read_into(checkpoint, tensors, kind=kind)
+    set_model_state_dict(objective, tensors)
+    objective.eval()
+    if isinstance(objective, FSDPModule):
+        register_fsdp_forward_method(objective, "scores")
+
+
+def keep(objective: Objective, folder: Path, step: int) -> Saved:
+    """Write an objective as a checkpoint without a state of training. A collective."""
+    return save(folder, {OBJECTIVE: get_model_state_dict(objective)}, step=step, consumed=0, keep=1)
+
+
+@torch.no_grad()
+def classify(objective: Classification, loader: Loader, progress: Progress) -> Accuracy:
+    """Accuracy over the samples of all processes' loaders, in all of them. A collective, also in each batch."""
+    device = next(objective.parameters()).device
+    classes = objective.classifier.out_features
+    counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=device)
+    for batch in loader:
+        views, own = Views.of(batch), torch.from_numpy(batch.own)
+        crops = views.crops[0][:1]
+        if not len(own):  # the others have samples left, and wait for this process in every layer
+            crops = crops.new_zeros(1, 1, *crops.shape[2:])
+        scores = objective.scores(crops.to(device, non_blocking=True))[: len(own)]
+        found = Accuracy.of(scores[own.to(device)], views.labels[own].to(device))
+        counts[:-1] += found.confusion.flatten()
+        counts[-1] += found.in_top5
+        progress.update(loader.world * len(own))
+    counts = sum_(counts).cpu()
+    return Accuracy(counts[:-1].view(classes, classes), int(counts[-1]))
