@@ -43,7 +43,7 @@ class Neighbours(NamedTuple):
         """Merge the best of a chunk into what was found before, in place."""
         mine = [part[pair.block] for part in self]
         k = self.similarity.shape[1]
-        values, columns = best(pair.similarity, min(k, pair.similarity.shape[1]))
+        values, columns = best(pair.similarity, k, mine[0][:, -1:])
         values, order = torch.cat([mine[0], values], 1).topk(k, 1)
         mine[0].copy_(values)
         for kept, theirs in zip(mine[1:], (pair.labels, pair.indices), strict=True):
@@ -117,21 +117,22 @@ def _leave_out(similarity: Tensor, indices: Tensor, own: Tensor) -> None:
     similarity[here, place[here]] = -torch.inf
 
 
-def best(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def best(similarity: Tensor, k: int, above: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The k greatest of each row and their columns, greatest first: what `topk` gives, sooner.
 
     Columns are dealt into runs of eight. The k greatest lie in the k runs whose maxima are greatest, and maxima are
-    found as fast as memory is read.
+    found as fast as memory is read. Given `above` (rows, 1), what is not greater may be left out, so fewer may come.
     """
     runs = similarity.shape[1] // _RUN
     if runs < 2 * k:
-        return similarity.topk(k, 1)
+        return similarity.topk(min(k, similarity.shape[1]), 1)
     whole = runs * _RUN
     maxima = similarity[:, :whole].unflatten(1, (_RUN, runs)).amax(1)  # type: ignore[no-untyped-call]
-    chosen = maxima.topk(k, 1, sorted=False).indices
+    most = k if above is None else min(k, int((maxima > above).sum(1).max()))
+    chosen = maxima.topk(most, 1, sorted=False).indices
     columns = (chosen.unsqueeze(1) + torch.arange(0, whole, runs, device=chosen.device).unsqueeze(1)).flatten(1)
     if whole < similarity.shape[1]:
         rest = torch.arange(whole, similarity.shape[1], device=chosen.device)
         columns = torch.cat([columns, rest.expand(len(columns), -1)], 1)
-    values, places = similarity.gather(1, columns).topk(k, 1)
+    values, places = similarity.gather(1, columns).topk(min(k, columns.shape[1]), 1)
     return values, columns.gather(1, places)

@@ -78,9 +78,9 @@ def _require_shape(job: Allocation, target: Target) -> None:
         raise JobError(
             where, "was given --gpus-per-task, which hides a task's GPU from the others", "--gpus-per-node=N"
         )
-    if not target.trains and job.tasks > 1:
+    if target.processes is None and job.tasks > 1:
         raise JobError(where, f"has {job.tasks} tasks, but {target.stage} is the work of one", "give --ntasks=1")
-    if target.trains and job.gpus and job.gpus != job.tasks_per_node:
+    if target.processes and job.gpus and job.gpus != job.tasks_per_node:
         raise JobError(
             where,
             f"has {job.tasks_per_node} tasks on each node and {job.gpus} GPUs",
@@ -90,7 +90,8 @@ def _require_shape(job: Allocation, target: Target) -> None:
 
 def command(job: Allocation, target: Target, logs: Path) -> list[str]:
     """The `srun` that starts the tasks."""
-    own = [f"trainer.nodes={len(job.nodes)}", f"trainer.devices={job.tasks_per_node}"] if target.trains else []
+    part = target.processes
+    own = [f"{part}.nodes={len(job.nodes)}", f"{part}.devices={job.tasks_per_node}"] if part else []
     return [
         "srun",
         "--kill-on-bad-exit=1",

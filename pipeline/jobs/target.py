@@ -25,6 +25,8 @@ NO_SHARDS = ("shard", "fetch", "report")
 """Stages that read no shards."""
 FEATURES = ("knn", "linear", "lowshot", "retrieval")
 """Stages that read features, and shards only where they are told to."""
+PROCESSES = {**dict.fromkeys(TRAINS, "trainer"), **dict.fromkeys(("features", "knn", "retrieval"), "compute")}
+"""Stages of many tasks, and the part of their recipe that says how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,11 @@ class Target:
     def trains(self) -> bool:
         """Whether it has many tasks and goes on from checkpoints."""
         return self.stage in TRAINS
+
+    @property
+    def processes(self) -> str | None:
+        """The part of the recipe that says how many tasks there are; None for the work of one."""
+        return PROCESSES.get(self.stage)
 
     def moved(self, out: Path, *overrides: str) -> Target:
         """The same with other overrides and another directory."""

@@ -89,3 +89,9 @@ def test_the_best_of_a_row_are_those_of_topk(k: int, columns: int, seed: int, sp
     assert torch.equal(ours, values.topk(k, 1).values)
     assert torch.equal(values.gather(1, places), ours)
     assert all(len(set(row)) == k for row in places.tolist())
+    bound = values.sort(1).values[:, -k - 1 : -k] if columns > k else None
+    if bound is not None:
+        fewer, _ = best(values, k, bound)
+        assert fewer.shape[1] <= k
+        for row, found, least in zip(ours.tolist(), fewer.tolist(), bound.flatten().tolist(), strict=True):
+            assert [value for value in found if value > least] == [value for value in row if value > least]

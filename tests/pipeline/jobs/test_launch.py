@@ -95,6 +95,8 @@ def test_a_task_for_each_gpu_knows_the_job_s_shape(tmp_path: Path, monkeypatch: 
         *("python3", "-m", "pipeline", "pretrain", "r.yaml", "seed=1"),
         *("trainer.nodes=2", "trainer.devices=4"),
     ]
+    extracting = command(JOB, target(tmp_path, "features"), Path("/logs"))
+    assert extracting[-2:] == ["compute.nodes=2", "compute.devices=4"]
     alone = Allocation(job="1", number=1, restart=0, nodes=("a",), tasks=1, gpus=0)
     assert command(alone, target(tmp_path, "probe"), Path("/logs"))[-1] == "seed=1"
 
