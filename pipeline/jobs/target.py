@@ -21,12 +21,15 @@ from pipeline.stages import STAGES
 
 TRAINS = ("pretrain", "finetune")
 """Stages of many tasks, which save checkpoints and go on from them."""
-PROCESSES = {**dict.fromkeys(TRAINS, "trainer"), **dict.fromkeys(("features", "knn", "retrieval"), "compute")}
-"""Stages of many tasks, and the part of their recipe that says how many."""
 NO_SHARDS = ("shard", "fetch", "report")
 """Stages that read no shards."""
 FEATURES = ("knn", "linear", "lowshot", "retrieval")
 """Stages that read features, and shards only where they are told to."""
+PROCESSES = {
+    **dict.fromkeys((*TRAINS, "linear"), "trainer"),
+    **dict.fromkeys(("features", "knn", "retrieval", "evaluate"), "compute"),
+}
+"""Stages of many tasks, and the part of their recipe that says how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
