@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config as recipes
-from pipeline.artifacts import Artifact, write_atomically
+from pipeline.artifacts import MAKES, Artifact, write_atomically
 from pipeline.errors import ConfigError
 from pipeline.runs import CHAIN, CONFIG, REPORT, disk_error
 from pipeline.stages import STAGES
@@ -170,7 +170,7 @@ def _wires(stage: Any, config: Any, settings: Config, before: Sequence[Link]) ->
     if hasattr(stage, "WHOLE_CHAIN"):
         return
     for key, wanted in stage.inputs(config).items():
-        makers = wanted.stages or ("shard",)
+        makers = wanted.stages or (MAKES[wanted.kind],)
         found = [link for maker in makers for link in reversed(before) if link.stage == maker]
         if found:
             yield key, str(Path(settings.out) / found[0].run)
