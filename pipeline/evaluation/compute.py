@@ -107,9 +107,9 @@ class Team:
         return self.rank == 0
 
     def share(self, count: int, block: int = 1) -> range:
-        """The part of range(count) that this process takes; parts begin at multiples of `block`."""
+        """The part of range(count) that this process takes, from a multiple of `block` on; late ones may be empty."""
         blocks = -(-count // block)
-        begin, end = (blocks * rank // self.world * block for rank in (self.rank, self.rank + 1))
+        begin, end = (-(-blocks * rank // self.world) * block for rank in (self.rank, self.rank + 1))
         return range(min(begin, count), min(end, count))
 
     def sum(self, values: Tensor) -> Tensor:

@@ -98,5 +98,8 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
 def _features(
     network: RegNet, shard_set: ShardSet, view: Evaluation.Config, config: Config, progress: Progress
 ) -> Features:
-    loader = Loader(shard_set, view.build(), batch=config.batch, threads=config.threads, shuffle=False)
-    return extract(network, loader, progress=progress)
+    with Loader(shard_set, view.build(), batch=config.batch, threads=config.threads, shuffle=False) as loader:
+        found = extract(network, loader, progress=progress)
+    if loader.ledger.bad:
+        print(f"probe: {loader.ledger.bad} samples of {shard_set.split} cannot be decoded and are left out", flush=True)
+    return found

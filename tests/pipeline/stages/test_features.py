@@ -21,9 +21,10 @@ from pipeline.evaluation.compute import Compute
 from pipeline.evaluation.feature_set import FeatureSet
 from pipeline.evaluation.features import Features, extract
 from pipeline.released import backbones
+from pipeline.stages import chain
 from pipeline.stages.features import Config
 from pipeline.stages.stage import execute
-from tests.commands import run
+from tests.commands import kill_when, run, started
 from tests.pipeline.evaluation.extracted import BROKEN, checkpoint, shards
 
 TAPS = ("average", "res2 pool 2x1")
@@ -134,6 +135,26 @@ def test_two_processes_make_the_files_of_one(
     assert done.output.count("left out") == 1, "one process prints the table"
 
 
+@pytest.mark.slow
+def test_a_kill_loses_no_file_that_is_whole(
+    made: tuple[Config, FeatureSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    config = replace(made[0], taps=("average",), part=1, compute=Compute(batch=1))
+    undisturbed = execute("features", replace(config, out=str(tmp_path / "undisturbed")))
+    out = tmp_path / "killed"
+    words = [f"shards={config.shards}", f"checkpoint={config.checkpoint}", f"out={out}", "part=1", "compute.batch=1"]
+    command = ("features", *words, "max_bad=1.0")
+    assert kill_when(started(*command), lambda: len(list(out.glob("train/*.json"))) >= 4).status == -9
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
+    assert 4 <= len(before) < 82
+    done = run(*command)
+    assert done.status == 0, done.errors
+    assert {path for path, time in before.items() if path.stat().st_mtime_ns == time} == set(before)
+    assert Artifact.load(out).content == undisturbed.content
+    assert Artifact.load(out).files == undisturbed.files
+
+
 def test_the_content_does_not_depend_on_batches_or_files(made: tuple[Config, FeatureSet], tmp_path: Path) -> None:
     config, found = made
     changed = replace(config, out=str(tmp_path / "out"), part=7, compute=Compute(batch=4))
@@ -210,3 +231,12 @@ def test_features_that_are_gone_are_said(made: tuple[Config, FeatureSet]) -> Non
             made[1].read("test")
     finally:
         path.write_bytes(whole)
+
+
+def test_a_chain_hands_features_to_the_stages_that_take_them(tmp_path: Path) -> None:
+    recipe = tmp_path / "chain.yaml"
+    recipe.write_text("stages: [{pretrain: null}, {features-all: null}, {knn: null}, {retrieval: null}]")
+    _, links = chain.load(str(recipe), [f"out={tmp_path / 'runs'}"])
+    configs = {link.run: link.config for link in links}
+    assert configs["features-all"].checkpoint == str(tmp_path / "runs" / "pretrain")
+    assert configs["knn"].features == configs["retrieval"].features == str(tmp_path / "runs" / "features-all")
