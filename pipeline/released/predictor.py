@@ -1,6 +1,6 @@
 """An exported classifier at work: a picture in, its classes and their probabilities out.
 
-    Predictor("model.safetensors")("cat.jpg")        # [("cat", 0.93), ("dog", 0.05), ...]
+Predictor("model.safetensors")("cat.jpg")        # [("cat", 0.93), ("dog", 0.05), ...]
 """
 
 from __future__ import annotations

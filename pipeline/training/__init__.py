@@ -15,6 +15,5 @@ tracking.py    Weights & Biases                                        observer.
 pace.py        when to save: intervals.py                              deadline.py      the end of a job
 agreement.py   what one process wishes, known to all                   accounting.py    where the time of a start goes
 layers.py      rates along the depth                                   ema.py           an average of the weights
-weights.py     what training begins with                               trained.py       what it leaves, in shards: loaded,
-                                                                                        kept, measured
+weights.py     what training begins with                               trained.py       what it leaves, in shards
 """

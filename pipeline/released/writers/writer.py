@@ -44,6 +44,8 @@ class Writer(abc.ABC):
     """Packages without which nothing can be written."""
     opens_with: ClassVar[tuple[str, ...]] = ()
     """Packages without which what was written cannot be checked."""
+    slack: ClassVar[float] = 1.0
+    """How many times the tolerance its outputs may differ by: more than 1 where other kernels than torch's compute."""
     remark: ClassVar[str] = ""
     """What to know of the check, in a sentence."""
 
