@@ -95,13 +95,13 @@ def _as_pt(path: Path) -> None:
 
 def _first_format(saved: Saved, out: Path) -> int:
     import torch
-    from safetensors.torch import save_file
 
+    from pipeline.checkpoints.plain import save_plain
     from pipeline.checkpoints.store import read_tensors
 
     tensors = read_tensors(saved.path, "")
     if out.suffix == ".pt":
         torch.save(tensors, out)
     else:
-        save_file(tensors, out)
+        save_plain(tensors, out)
     return len(tensors)

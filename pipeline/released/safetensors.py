@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import config
+from pipeline.checkpoints.plain import save_plain
 from pipeline.errors import ArtifactError
 from pipeline.models.heads import Classifier
 from pipeline.models.regnet import RegNet
@@ -45,9 +45,7 @@ class Network(nn.Module):
 def save(network: Network, path: Path, description: Mapping[str, Any]) -> None:
     """Write the file through a temporary name. `description` must hold `model` and, with a classifier, `classes`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata={"format": FORMAT, "description": json.dumps(description)})
-    temporary.replace(path)
+    save_plain(tensors, path, {"format": FORMAT, "description": json.dumps(description)})
 
 
 def describe(path: str | Path) -> dict[str, Any]:

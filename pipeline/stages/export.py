@@ -65,7 +65,8 @@ class Config:
     images: int = 16
     """Real images on which each file's network must agree with the checkpoint's."""
     tolerance: float = 1e-5
-    """Largest difference allowed in any output, as a share of the largest output where that is above 1; ten times that in ONNX."""
+    """Largest difference allowed in any output, as a share of the largest output where that is above 1; in ONNX, which
+    computes with other kernels, ten times as much."""
 
     def __post_init__(self) -> None:
         if self.images < 1:

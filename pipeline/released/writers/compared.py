@@ -17,7 +17,8 @@ def write_compared(
 ) -> float | None:
     """Write `folder` and give its largest difference from `expected`; None where nothing here can open it.
 
-    Raises `ArtifactError` if the outputs differ by more than `tolerance`, which the writer may widen; then no folder is left.
+    Raises `ArtifactError` if the outputs differ by more than `tolerance`, which the writer may widen; then no folder
+    is left.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

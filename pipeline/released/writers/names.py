@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline.checkpoints.plain import save_plain
 from pipeline.models.regnet import RegNet, Stages
 from pipeline.models.sizes import SIZES
 from pipeline.released.layouts import Layout
@@ -38,7 +38,7 @@ def renamed(release: Release, layout: Layout) -> dict[str, Tensor]:
 
 def save_tensors(release: Release, layout: Layout, path: Path) -> None:
     """Write them as safetensors; `format` is what transformers asks for before it opens a file."""
-    save_file(renamed(release, layout), path, metadata={"format": "pt"})
+    save_plain(renamed(release, layout), path, {"format": "pt"})
 
 
 @cache
