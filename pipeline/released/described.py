@@ -78,7 +78,8 @@ def _of_ours(file: Path, says: Mapping[str, str]) -> Description:
         if shown is None and old:
             shown = {key: old[key] for key in ("size", "resize", "interpolation", "keep_ratio") if key in old}
         classes = tuple(map(str, body.get("classes") or ())) or None
-        return Description(view=shown, model=body["model"], classes=classes, source=file.name)
+        licence = body.get("licence") or None
+        return Description(view=shown, model=body["model"], classes=classes, licence=licence, source=file.name)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise _unreadable(file, error) from None
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from pipeline.models.regnet import RegNet
-from pipeline.released.architecture import elsewhere
+from pipeline.released.architecture import elsewhere, named_size
 from pipeline.released.layouts import LAYOUTS
-from pipeline.released.writers.names import WEIGHTS, named_size, save_tensors, usual
+from pipeline.released.writers.names import WEIGHTS, save_tensors, usual
 from pipeline.released.writers.writer import Release, Writer, python
 from pipeline.views import Evaluation
 
@@ -71,7 +71,7 @@ def crop_share(view: Evaluation.Config) -> float:
 
 def named(model: RegNet.Config) -> str | None:
     """timm's name of a network: tenths of a billion multiply-adds; None for what it has not."""
-    size = named_size(model)
+    size = named_size(model.stages())
     if size is None:
         size = (elsewhere(model) or "").removeprefix("torchvision's ").replace("_x_", "x_").replace("_y_", "y_")
         suffix = "_tv"

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.models.regnet import RegNet
-from pipeline.released.architecture import ELSEWHERE, elsewhere
+from pipeline.released.architecture import ELSEWHERE, elsewhere, named_size
 from pipeline.released.layouts import LAYOUTS
-from pipeline.released.writers.names import WEIGHTS, named_size, save_tensors, usual
+from pipeline.released.writers.names import WEIGHTS, save_tensors, usual
 from pipeline.released.writers.writer import Release, Writer, python
 
 _BUILDERS = {
@@ -50,7 +50,7 @@ def builder(model: RegNet.Config) -> str | None:
     if usual(model):
         return None
     alias = elsewhere(model) or ""
-    size = named_size(model) or ""
+    size = named_size(model.stages()) or ""
     name = alias.removeprefix("torchvision's ") or re.sub(r"^regnet([xy])_", r"regnet_\1_", size).replace(".", "_")
     other = f"torchvision's {name}" in ELSEWHERE and not alias  # the same name, but other widths
     return name if name in _BUILDERS and not other else None
