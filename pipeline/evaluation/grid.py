@@ -65,11 +65,11 @@ class Stack(nn.Module):
         zero = {"weight": constant(0.0), "bias": constant(0.0)}
         return zero if self.norm is None else {**zero, "gain": constant(1.0), "offset": constant(0.0)}
 
-    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, labels: Tensor, count: bool = True) -> tuple[Tensor, Tensor]:
         with torch.autocast(features.device.type, enabled=False):
             values = self._normalised(features)
             found = _Losses.apply(
-                values, labels, self.rates, self.decay, self.weight, self.bias, self.gain, self.offset
+                values, labels, self.rates, self.decay, count, self.weight, self.bias, self.gain, self.offset
             )
         return cast(tuple[Tensor, Tensor], found)
 
@@ -89,7 +89,7 @@ class Said(NamedTuple):
     losses: Tensor
     """Mean over the labelled samples of each head's cross-entropy (heads)."""
     right: Tensor
-    """Labelled samples that each head takes for what they are (heads), int64."""
+    """Labelled samples that each head takes for what they are (heads), int64; zeros where nobody counts."""
     scores: Tensor | None
     """Class scores (N, classes) of the head that was asked for them."""
 
@@ -145,8 +145,10 @@ class Grid(nn.Module):
         """What each place of a result stands for."""
         return [Head(tap, norm, rate) for tap, norm in self.taps for rate in self.config.rates]
 
-    def forward(self, features: Mapping[str, Tensor], labels: Tensor, head: int | None = None) -> Said:
-        found = [stack(features[tap], labels) for stack, (tap, _) in zip(self.stacks, self.taps, strict=True)]
+    def forward(
+        self, features: Mapping[str, Tensor], labels: Tensor, head: int | None = None, count: bool = True
+    ) -> Said:
+        found = [stack(features[tap], labels, count) for stack, (tap, _) in zip(self.stacks, self.taps, strict=True)]
         losses, right = zip(*found, strict=True)
         return Said(torch.cat(losses), torch.cat(right), None if head is None else self._scores(features, head))
 
@@ -186,6 +188,7 @@ class _Losses(torch.autograd.Function):
         labels: Tensor,
         rates: tuple[float, ...],
         decay: float,
+        count: bool,
         weight: Tensor,
         bias: Tensor,
         gain: Tensor | None,
@@ -196,14 +199,16 @@ class _Losses(torch.autograd.Function):
         known = (labels >= 0).to(scores.dtype).view(-1, 1, 1)
         known = known / known.sum().clamp_min(1)
         places = labels.clamp_min(0).view(-1, 1, 1).expand(-1, 1, len(rates))
-        right = ((scores >= scores.gather(1, places)).sum(1) == 1) & (labels >= 0).unsqueeze(1)
+        right = torch.zeros(len(rates), dtype=torch.int64, device=scores.device)
+        if count:
+            first = (scores >= scores.gather(1, places)).sum(1) == 1
+            right = (first & (labels >= 0).unsqueeze(1)).sum(0)
         logs = scores.log_softmax(1)
         losses = -(logs.gather(1, places) * known).sum((0, 1))
         if any(ctx.needs_input_grad):
             slopes = logs.exp_().scatter_add_(1, places, logs.new_full((), -1.0).expand(places.shape)).mul_(known)
             ctx.save_for_backward(values, slopes, weight, bias, gain, offset)
             ctx.rates, ctx.decay = rates, decay
-        right = right.sum(0)
         ctx.mark_non_differentiable(right)
         return losses, right
 
@@ -226,4 +231,4 @@ class _Losses(torch.autograd.Function):
             pull = factors * ctx.decay
             grads.add_((stacked * pull.unsqueeze(1)).nan_to_num_(0.0, 0.0, 0.0))
             grad_bias += (bias.view(-1, len(factors)) * pull).nan_to_num_(0.0, 0.0, 0.0).flatten()
-        return None, None, None, None, grad_weight, grad_bias, grad_gain, grad_offset
+        return None, None, None, None, None, grad_weight, grad_bias, grad_gain, grad_offset

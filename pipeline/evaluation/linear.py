@@ -54,6 +54,7 @@ def train(
         losses = grid(
             {tap: values[chosen].to(device, non_blocking=True) for tap, values in vectors.items()},
             labels[chosen].to(device, non_blocking=True),
+            count=False,
         ).losses
         together(losses).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

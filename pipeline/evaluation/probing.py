@@ -39,7 +39,7 @@ class Probing(Objective):
     def forward(self, views: Views, progress: Progress) -> Outcome:
         crops = views.crops[0]
         labels = views.labels.repeat(len(crops))
-        losses, right, _ = self.grid(self.vectors(crops), labels)
+        losses, right, _ = self.grid(self.vectors(crops), labels, count=progress.recorded)
         if not progress.recorded:
             return Outcome(together(losses), {})
         # Of the whole batch: the least loss of each process would be that of another head.
