@@ -30,6 +30,7 @@ from pipeline.config import to_mapping
 from pipeline.errors import ArtifactError, RunError, TrainingError
 from pipeline.evaluation import classes, splits
 from pipeline.evaluation.accuracy import Accuracy
+from pipeline.evaluation.intervals import wilson
 from pipeline.objectives import Classification
 from pipeline.released import backbones
 from pipeline.runs import Run
@@ -241,10 +242,12 @@ def _measure(
 
 
 def _table(config: Config, accuracy: Accuracy) -> results.Table:
+    low, high = wilson(accuracy.right, accuracy.samples)
     return results.Table(
         title=f"Accuracy on {accuracy.samples:,} images of split {config.test}",
-        heads=("", "top-1", "top-5"),
-        rows=[(config.start, f"{accuracy.top1:.2%}", f"{accuracy.top5:.2%}")],
+        heads=("", "top-1", "95 % interval", "top-5"),
+        rows=[(config.start, f"{accuracy.top1:.2%}", f"{low:.2%} to {high:.2%}", f"{accuracy.top5:.2%}")],
+        note="The interval is for another test set of this size (Wilson).",
     )
 
 
