@@ -264,13 +264,17 @@ def test_other_threads_run_while_crops_are_computed() -> None:
     assert turns > 100
 
 
-def test_one_compilation_serves_every_transform_and_image() -> None:
+def test_one_compilation_serves_every_transform_and_image_and_another_the_bicubic_ones() -> None:
     pixels = photograph(50, 60)
-    configs = (SMALL, Pair.Config(size=20), Labelled.Config(size=20), Evaluation.Config(size=20, resize=24))
-    for config in configs:
+    plain = (SMALL, Pair.Config(size=20), Labelled.Config(size=20), Evaluation.Config(size=20, resize=24))
+    bicubic = (
+        Labelled.Config(size=20, interpolation="bicubic"),
+        Evaluation.Config(size=20, resize=24, interpolation="bicubic"),
+    )
+    for config in (*plain, *bicubic):
         transform = config.build()
         arrays = transform.allocate(2)
         for image in (encoded(pixels), encoded(pixels, "PNG"), encoded(pixels[:1, :1], "PNG")):
             transform.write(image, Draw(1, 2, 3), arrays, 1)
-    assert len(render.signatures) == 1
+    assert len(render.signatures) == 2
     assert len(draw_views.signatures) == 1
