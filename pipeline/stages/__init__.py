@@ -23,6 +23,7 @@ STAGES = {
     "linear": "frozen features or crops into linear accuracy, over a grid of rates and taps",
     "lowshot": "frozen features into accuracy from a few labels a class",
     "finetune": "a checkpoint and labels into a classifier",
+    "evaluate": "a classifier and labelled shards into accuracy, calibration and what is taken for what",
     "export": "a checkpoint into safetensors, checked by reloading",
     "report": "runs into one report.html",
     "chain": "stages one after the other, each skipped when its artifact already matches",
