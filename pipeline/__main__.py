@@ -30,7 +30,7 @@ settings, beside those of pretrain:
   rate     (float)                images per second that the trainer takes, over all processes; without it, all it can
   json     (text)                 a file for the figures"""
 USAGE = "python -m pipeline STAGE [CONFIG.yaml] [key=value ...]"
-_DEFERRED = {"pretrain": True, "finetune": True, "chain": False, "adapt": False}
+_DEFERRED = {"pretrain": True, "finetune": True, "linear": True, "chain": False, "adapt": False}
 """What heeds signals that tell it to stop, and whether that waits for a step's end from the start on."""
 
 

@@ -19,16 +19,14 @@ from pipeline.config.recipe import put
 from pipeline.errors import JobError
 from pipeline.stages import STAGES
 
-TRAINS = ("pretrain", "finetune")
+TRAINS = ("pretrain", "finetune", "linear")
 """Stages of many tasks, which save checkpoints and go on from them."""
 NO_SHARDS = ("shard", "fetch", "report")
 """Stages that read no shards."""
 FEATURES = ("knn", "linear", "lowshot", "retrieval")
 """Stages that read features, and shards only where they are told to."""
-PROCESSES = {
-    **dict.fromkeys((*TRAINS, "linear"), "trainer"),
-    **dict.fromkeys(("features", "knn", "retrieval", "evaluate"), "compute"),
-}
+_COMPUTES = ("features", "knn", "retrieval", "evaluate")
+PROCESSES = {**dict.fromkeys(TRAINS, "trainer"), **dict.fromkeys(_COMPUTES, "compute")}
 """Stages of many tasks, and the part of their recipe that says how many."""
 
 

@@ -63,7 +63,9 @@ def test_results_without_anything_to_show_leave_no_section(tmp_path: Path, body:
     assert drawn(tmp_path / "knn", body).text == ""
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(tables=JSON, cells=JSON, lines=LINES, words=JSON, logarithmic=st.booleans())
 def test_nothing_that_a_results_file_says_breaks_the_page(
     tmp_path: Path, tables: Any, cells: Any, lines: Any, words: Any, logarithmic: bool

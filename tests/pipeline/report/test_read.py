@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import FILE
-from pipeline.report.read import read, read_all
+from pipeline.report.read import STAGES, read, read_all
+from pipeline.stages import STAGES as EVERY
 from tests.pipeline.report.made import chain, finished, write_records
 
 
@@ -21,6 +22,10 @@ def test_a_finished_run_is_told_by_its_artifact(tmp_path: Path) -> None:
     assert run.sources[0].path == tmp_path / "shard"
     assert run.command == f"python -m pipeline pretrain {tmp_path}/pretrain/config.yaml"
     assert run.when is not None
+
+
+def test_an_unfinished_run_of_any_stage_is_known_by_its_name() -> None:
+    assert set(EVERY) - {"chain"} <= set(STAGES)
 
 
 def test_an_unfinished_run_says_how_far_it_got(tmp_path: Path) -> None:
