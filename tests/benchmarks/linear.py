@@ -3,10 +3,10 @@
     python -m tests.benchmarks.linear --features DIR [--json FILE] [--epochs 50] [--steps 300] [--rounds 9]
 
 DIR is a run of `features` with the splits train and test: of CIFAR-10, 50,000 and 10,000. Scikit-learn's logistic
-regression has standardised features, and its penalty is chosen on the very samples that our head is chosen on; both are
-then fitted on the whole training split. Costs are of steps at a batch of 256; one rate and twenty take turns, and
-a ratio is taken within a turn. Streamed, a step also runs the network of the features on 256 crops, without reading
-pictures.
+regression has standardised features and 300 iterations; its penalty is chosen on the very samples that our head is
+chosen on, and both are then fitted on the whole training split. Costs are of steps at a batch of 256; one rate and
+twenty take turns, and a ratio is taken within a turn. Streamed, a step also runs the network of the features on 256
+crops, without reading pictures.
 """
 
 from __future__ import annotations
