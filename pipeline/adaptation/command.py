@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from data_shards.errors import UserError
+from data_shards.stream import ShardSet
 from pipeline import config
 from pipeline.adaptation import recipe
 from pipeline.adaptation.ending import ending
 from pipeline.adaptation.guess import guess
-from pipeline.adaptation.known import look
+from pipeline.adaptation.known import Known, look
 from pipeline.adaptation.measure import Steps
 from pipeline.artifacts import FILE, Artifact
+from pipeline.evaluation import classes
 from pipeline.objectives import Classification
 from pipeline.stages import chain
 from pipeline.stages.labelled import labelled
@@ -65,12 +67,12 @@ def command(words: Sequence[str]) -> int:
     folder = out / recipe.FOLDER
     ours = settings.weights if (Path(settings.weights) / FILE).is_file() else None
     recipe.write_sources(folder, None if ours else settings.weights, settings.data)
-    shards = _run("shard", folder, out)
+    train = _pictures(_run("shard", folder, out))
     checkpoint = (
         Artifact.load(ours, "checkpoint", wanted_by="adapt", key="weights") if ours else _run("fetch", folder, out)
     )
     if not (folder / recipe.FINETUNE).is_file():
-        _guess(folder, shards, checkpoint, settings.minutes)
+        _guess(folder, look(train, checkpoint), settings.minutes)
     whole = recipe.write_chain(folder, out, ours)
     loaded, links = chain.load(str(whole), [word for word in words if word not in own])
     runs = dict(chain.run(loaded, links))
@@ -83,13 +85,18 @@ def _run(stage: str, folder: Path, out: Path) -> Artifact:
     return execute(stage, config.load(module(stage).Config, folder / f"{stage}.yaml", [], given))
 
 
-def _guess(folder: Path, shards: Artifact, checkpoint: Artifact, minutes: float) -> None:
-    train = labelled(str(shards.path), "train", "adapt")
-    known = look(train, checkpoint)
-    if known.classes < 2:
+def _pictures(shards: Artifact) -> ShardSet:
+    """The pictures to learn from; mistakes in their classes are said before weights are fetched."""
+    train, test = (labelled(str(shards.path), split, "adapt") for split in ("train", "test"))
+    if len(train.classes) < 2:
         raise UserError(
             str(shards.path), "has one class", "a classifier tells two apart at least: give a folder for each class"
         )
+    classes.check(train, train.labels(), test)
+    return train
+
+
+def _guess(folder: Path, known: Known, minutes: float) -> None:
     steps = Steps(
         model=known.model, objective=Classification.Config(), classes=known.classes, optimizer=recipe.OPTIMIZER
     )
