@@ -19,7 +19,7 @@ from pipeline.adaptation.guess import guess
 from pipeline.adaptation.known import Known, look
 from pipeline.adaptation.measure import Steps
 from pipeline.artifacts import FILE, Artifact
-from pipeline.evaluation import classes
+from pipeline.evaluation.labels import classes
 from pipeline.objectives import Classification
 from pipeline.stages import chain
 from pipeline.stages.labelled import labelled

@@ -1,16 +1,14 @@
-"""What features are worth: kNN and linear accuracy, and measures that tell a collapse.
+"""What a network is worth: its features by kNN, linear heads and search, a classifier by its mistakes.
 
-features.py        a backbone and a sequential loader -> features, labels, indices
-knn.py             weighted k nearest neighbours
-logistic.py        logistic regression on features
-energy.py          spread, effective rank, energy gap
-observing.py       a process of its own that measures kNN accuracy beside training
-accuracy.py        a classifier's top-1 and top-5, by class, and what it confuses
-calibration.py     whether its confidence is earned
-asked_classes.py   the classes of a test, among those that it knows
-real.py            ImageNet-ReaL's labels, several an image
-measured.py        all that over a whole test; scorecard.py tells it
-intervals.py       how sure a figure is
-splits.py          which labels are used: shares, so many of each class, lists of file names
-classes.py         whether the classes of training, test and checkpoint agree
+features.py     a backbone and a sequential loader -> features, labels, indices
+compute.py      where a frozen network runs, and the processes together
+feature_sets/   features of whole splits in files
+search/         nearest neighbours, kNN, retrieval
+heads/          linear heads on a frozen network, low-shot
+labels/         which labels are used, and whose classes are meant
+classified/     accuracy, calibration
+intervals.py    how sure a figure is
+energy.py       spread, effective rank, energy gap
+gallery.py      pictures of crops, and of the images nearest to prototypes
+observing.py    a process of its own that measures kNN accuracy beside training
 """

@@ -79,7 +79,7 @@ class Observing:
         """kNN accuracy of the backbone whose tensors are in a safetensors file."""
         from safetensors.torch import load_file
 
-        from pipeline.evaluation.knn import KNN
+        from pipeline.evaluation.search.knn import KNN
 
         self._backbone.load_state_dict(load_file(tensors))
         bank, query = (self._features(shard_set, n) for shard_set, n in zip(self._sets, (BANK, QUERY), strict=True))

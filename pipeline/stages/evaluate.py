@@ -25,11 +25,11 @@ from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
 from pipeline.errors import ArtifactError, RunError
-from pipeline.evaluation import scorecard
-from pipeline.evaluation.asked_classes import Among, AskedClasses, Strangers
+from pipeline.evaluation.classified import scorecard
+from pipeline.evaluation.classified.measured import Measured, measure
+from pipeline.evaluation.classified.real import Real
 from pipeline.evaluation.compute import Compute, Team, together
-from pipeline.evaluation.measured import Measured, measure
-from pipeline.evaluation.real import Real
+from pipeline.evaluation.labels.asked_classes import Among, AskedClasses, Strangers
 from pipeline.models.heads import Classifier
 from pipeline.released import backbones
 from pipeline.runs import Run

@@ -22,9 +22,9 @@ from pipeline import results
 from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.config import to_mapping
 from pipeline.errors import RunError
-from pipeline.evaluation.columns import Format
 from pipeline.evaluation.compute import Compute, Team, together
-from pipeline.evaluation.extraction import Extraction, Part, content, parts, rows_of_part
+from pipeline.evaluation.feature_sets.columns import Format
+from pipeline.evaluation.feature_sets.extraction import Extraction, Part, content, parts, rows_of_part
 from pipeline.models.initialise import initialise
 from pipeline.models.regnet import RegNet
 from pipeline.models.taps import AVERAGE, Tap, taps

@@ -28,9 +28,9 @@ from pipeline.checkpoints.state import AVERAGE, OBJECTIVE
 from pipeline.checkpoints.store import content
 from pipeline.config import to_mapping
 from pipeline.errors import ArtifactError, RunError, TrainingError
-from pipeline.evaluation import classes, splits
-from pipeline.evaluation.accuracy import Accuracy
+from pipeline.evaluation.classified.accuracy import Accuracy
 from pipeline.evaluation.intervals import wilson
+from pipeline.evaluation.labels import classes, splits
 from pipeline.objectives import Classification
 from pipeline.released import backbones
 from pipeline.runs import Run

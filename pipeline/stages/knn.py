@@ -16,11 +16,11 @@ from data_shards.progress import Progress
 from pipeline import results
 from pipeline.artifacts import Artifact, digest
 from pipeline.errors import ArtifactError
-from pipeline.evaluation.asked import bank, rounds
 from pipeline.evaluation.compute import Processes, Team, together
-from pipeline.evaluation.feature_set import FeatureSet
-from pipeline.evaluation.knn import Grid
-from pipeline.evaluation.neighbours import nearest
+from pipeline.evaluation.feature_sets.asked import bank, rounds
+from pipeline.evaluation.feature_sets.feature_set import FeatureSet
+from pipeline.evaluation.search.knn import Grid
+from pipeline.evaluation.search.neighbours import nearest
 from pipeline.results import Chart, Table
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result

@@ -24,12 +24,13 @@ from pipeline import distributed, results
 from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.config import to_mapping
 from pipeline.errors import RunError
-from pipeline.evaluation import classes, linear
-from pipeline.evaluation.accuracy import Accuracy
-from pipeline.evaluation.choice import Choice, best, dealt
-from pipeline.evaluation.feature_set import FeatureSet
-from pipeline.evaluation.grid import Grid
-from pipeline.evaluation.probing import Probing, ask
+from pipeline.evaluation.classified.accuracy import Accuracy
+from pipeline.evaluation.feature_sets.feature_set import FeatureSet
+from pipeline.evaluation.heads import linear
+from pipeline.evaluation.heads.choice import Choice, best, dealt
+from pipeline.evaluation.heads.grid import Grid
+from pipeline.evaluation.heads.probing import Probing, ask
+from pipeline.evaluation.labels import classes
 from pipeline.models.taps import AVERAGE, Tap, taps
 from pipeline.released import backbones
 from pipeline.runs import Run

@@ -16,10 +16,10 @@ from data_shards.progress import Progress
 from pipeline import results
 from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.errors import ArtifactError
-from pipeline.evaluation import splits
-from pipeline.evaluation.feature_set import FeatureSet
+from pipeline.evaluation.feature_sets.feature_set import FeatureSet
+from pipeline.evaluation.heads.lowshot import Fit, fit
 from pipeline.evaluation.intervals import over_seeds
-from pipeline.evaluation.lowshot import Fit, fit
+from pipeline.evaluation.labels import splits
 from pipeline.models.taps import AVERAGE
 from pipeline.results import Chart, Table
 from pipeline.runs import Run

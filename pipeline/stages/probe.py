@@ -18,8 +18,8 @@ from data_shards.stream import ShardSet
 from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.evaluation.energy import effective_rank
 from pipeline.evaluation.features import Features, extract
-from pipeline.evaluation.knn import KNN
-from pipeline.evaluation.logistic import LogisticRegression
+from pipeline.evaluation.heads.logistic import LogisticRegression
+from pipeline.evaluation.search.knn import KNN
 from pipeline.models.initialise import initialise
 from pipeline.models.regnet import RegNet
 from pipeline.released import backbones

@@ -15,10 +15,10 @@ from data_shards.progress import Progress
 from pipeline import results
 from pipeline.artifacts import Artifact, digest
 from pipeline.errors import ArtifactError
-from pipeline.evaluation.asked import bank, rounds
 from pipeline.evaluation.compute import Processes, Team, together
-from pipeline.evaluation.feature_set import FeatureSet
-from pipeline.evaluation.retrieval import RELEVANT_BYTES, sums
+from pipeline.evaluation.feature_sets.asked import bank, rounds
+from pipeline.evaluation.feature_sets.feature_set import FeatureSet
+from pipeline.evaluation.search.retrieval import RELEVANT_BYTES, sums
 from pipeline.results import Table
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
@@ -87,7 +87,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
 def _search(
     config: Config, features: FeatureSet, tap: str, largest: int, team: Team, progress: Progress
 ) -> list[float]:
-    """The sums of `evaluation/retrieval.py` over all processes."""
+    """The sums of `evaluation/search/retrieval.py` over all processes."""
     device = config.compute.device()
     total = torch.zeros(3 + 2 * len(config.ks), dtype=torch.float64)
     for queries in rounds(features, config.query, tap, team, beside=RELEVANT_BYTES * largest):

@@ -22,7 +22,7 @@ from data_shards.progress import Progress
 from pipeline import distributed
 from pipeline.checkpoints.state import OBJECTIVE
 from pipeline.checkpoints.store import Saved, read_into, save
-from pipeline.evaluation.accuracy import Accuracy
+from pipeline.evaluation.classified.accuracy import Accuracy
 from pipeline.objectives.classification import Classification
 from pipeline.objectives.collectives import sum_
 from pipeline.objectives.objective import Objective

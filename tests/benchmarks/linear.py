@@ -25,12 +25,12 @@ from torch import Tensor
 
 from pipeline import config
 from pipeline.artifacts import Artifact
-from pipeline.evaluation import linear
-from pipeline.evaluation.accuracy import Accuracy
-from pipeline.evaluation.choice import best, dealt
-from pipeline.evaluation.feature_set import FeatureSet
-from pipeline.evaluation.grid import Grid
-from pipeline.evaluation.probing import Probing
+from pipeline.evaluation.classified.accuracy import Accuracy
+from pipeline.evaluation.feature_sets.feature_set import FeatureSet
+from pipeline.evaluation.heads import linear
+from pipeline.evaluation.heads.choice import best, dealt
+from pipeline.evaluation.heads.grid import Grid
+from pipeline.evaluation.heads.probing import Probing
 from pipeline.models import RegNet
 from pipeline.models.taps import taps
 from pipeline.objectives import Progress

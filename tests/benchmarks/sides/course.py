@@ -14,7 +14,7 @@ from data_shards.loader import Loader
 from data_shards.stream import ShardSet
 from pipeline.config import load
 from pipeline.evaluation.features import Features, extract
-from pipeline.evaluation.knn import KNN
+from pipeline.evaluation.search.knn import KNN
 from pipeline.models.backbone import Backbone
 from pipeline.stages import pretrain
 

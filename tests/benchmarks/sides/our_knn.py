@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from pipeline.evaluation.features import Features
-from pipeline.evaluation.knn import in_chunks
-from pipeline.evaluation.neighbours import nearest
+from pipeline.evaluation.search.knn import in_chunks
+from pipeline.evaluation.search.neighbours import nearest
 from tests.benchmarks.side import serve
 from tests.benchmarks.sides.vectors import vectors
 

@@ -12,7 +12,7 @@ from pipeline.checkpoints.state import OBJECTIVE
 from pipeline.checkpoints.store import save
 from pipeline.checkpoints.tensors import root_hash
 from pipeline.config import to_mapping
-from pipeline.evaluation.columns import INDEX, KEY, LABEL, write
+from pipeline.evaluation.feature_sets.columns import INDEX, KEY, LABEL, write
 from pipeline.evaluation.features import Features
 from pipeline.models import RegNet
 from pipeline.models.initialise import initialise

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import Artifact, digest
-from pipeline.evaluation.columns import write
+from pipeline.evaluation.feature_sets.columns import write
 
 Split = tuple[Mapping[str, Tensor], Tensor]
 """Features (N, width) by tap, and labels (N)."""

@@ -18,7 +18,7 @@ from data_shards.stream import ShardSet
 from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError, RunError
 from pipeline.evaluation.compute import Compute
-from pipeline.evaluation.feature_set import FeatureSet
+from pipeline.evaluation.feature_sets.feature_set import FeatureSet
 from pipeline.evaluation.features import Features, extract
 from pipeline.released import backbones
 from pipeline.stages import chain

@@ -13,7 +13,7 @@ import torch
 from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError
 from pipeline.evaluation.features import Features
-from pipeline.evaluation.knn import KNN
+from pipeline.evaluation.search.knn import KNN
 from pipeline.runs import Run
 from pipeline.stages import knn
 from pipeline.stages.knn import Config

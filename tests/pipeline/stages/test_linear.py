@@ -14,8 +14,8 @@ import torch
 from pipeline.__main__ import main
 from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError, RunError
-from pipeline.evaluation import linear as over_features
-from pipeline.evaluation.grid import Grid
+from pipeline.evaluation.heads import linear as over_features
+from pipeline.evaluation.heads.grid import Grid
 from pipeline.stages.linear import Config
 from pipeline.stages.stage import execute
 from pipeline.training.schedules import WarmupCosine

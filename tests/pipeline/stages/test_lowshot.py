@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pipeline.errors import ArtifactError
-from pipeline.evaluation import splits
+from pipeline.evaluation.heads.lowshot import fit
 from pipeline.evaluation.intervals import over_seeds
-from pipeline.evaluation.lowshot import fit
+from pipeline.evaluation.labels import splits
 from pipeline.stages.lowshot import Config
 from pipeline.stages.stage import execute
 from tests.pipeline.evaluation.made_features import clouds, feature_set

@@ -12,7 +12,7 @@ import torch
 from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError
 from pipeline.evaluation.features import Features
-from pipeline.evaluation.retrieval import sums
+from pipeline.evaluation.search.retrieval import sums
 from pipeline.runs import Run
 from pipeline.stages import retrieval
 from pipeline.stages.retrieval import Config

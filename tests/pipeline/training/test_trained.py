@@ -16,8 +16,8 @@ from data_shards.stream import ShardSet
 from pipeline.checkpoints.state import AVERAGE, OBJECTIVE
 from pipeline.checkpoints.store import content, read_tensors, save
 from pipeline.checkpoints.tensors import root_hash
-from pipeline.evaluation.accuracy import Accuracy
-from pipeline.evaluation.accuracy import classify as classify_whole
+from pipeline.evaluation.classified.accuracy import Accuracy
+from pipeline.evaluation.classified.accuracy import classify as classify_whole
 from pipeline.objectives import Classification, Progress
 from pipeline.training import trained
 from pipeline.training.assembly import materialise, prepare

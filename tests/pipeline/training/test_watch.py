@@ -16,7 +16,7 @@ from pipeline.__main__ import main
 from pipeline.artifacts import Artifact
 from pipeline.checkpoints.state import whole_tensors
 from pipeline.evaluation.features import Features, extract
-from pipeline.evaluation.knn import KNN
+from pipeline.evaluation.search.knn import KNN
 from pipeline.models.regnet import RegNet
 from pipeline.released import backbones
 from pipeline.runs import Run
