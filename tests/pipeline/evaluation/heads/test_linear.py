@@ -20,7 +20,7 @@ from pipeline.training.schedules import WarmupCosine
 from tests.pipeline.evaluation.made_features import clouds
 from tests.pipeline.networks import small_backbone
 
-CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10.tar.xz"
+CIFAR10 = Path(__file__).parents[5] / "shared" / "data" / "cifar10.tar.xz"
 CONFIG = Grid.Config(rates=(0.1, 1.0), weight_decay=1e-3)
 
 
