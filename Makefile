@@ -37,8 +37,9 @@ benchmark: install ## packing beside its peers: DATA=folder or tar of JPEGs; JSO
 finetune: install ## released weights and a folder of pictures into a classifier: CKPT=file, DATA=folder, OUT=folder
 	@$(RUN) adapt $(if $(CKPT),weights='$(CKPT)') $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)')
 
-evaluate: install ## what released weights are worth on labelled pictures: CKPT=file, DATA=folder, OUT=folder
-	@$(RUN) chain configs/chain/evaluate.yaml $(if $(CKPT),fetch.weights='$(CKPT)') $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)')
+evaluate: install ## what weights are worth on labelled pictures: CKPT=file or run, DATA=folder, OUT=folder
+	@$(if $(wildcard $(CKPT)/artifact.json),:,$(RUN) fetch weights='$(CKPT)' out='$(or $(OUT),runs/evaluate)/fetch')
+	@$(RUN) chain configs/chain/evaluate.yaml features.checkpoint='$(if $(wildcard $(CKPT)/artifact.json),$(CKPT),$(or $(OUT),runs/evaluate)/fetch)' $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)')
 
 test: install ## the test suite
 	@$(BIN)/python -m pytest

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_shards.errors import UserError
 from data_shards.stream import ShardSet
@@ -23,7 +22,7 @@ from pipeline.evaluation.labels import classes
 from pipeline.objectives import Classification
 from pipeline.stages import chain
 from pipeline.stages.labelled import labelled
-from pipeline.stages.stage import execute, module
+from pipeline.stages.stage import execute
 
 HELP = """usage: python -m pipeline adapt weights=FILE data=DIR [out=DIR] [minutes=N] [finetune.KEY=VALUE ...]
 
@@ -34,8 +33,9 @@ A checkpoint and a folder of pictures into a classifier; `make finetune CKPT=FIL
   out      (text, default runs/adapt)    where everything goes
   minutes  (float, default 30)           about how long training may take
 
-Size, batch and length are guessed and written to OUT/recipes/finetune.yaml, with the reasons. Change that file, or give
-settings such as finetune.trainer.batch=64, and run the same command again."""
+Size, batch and length are guessed and written to OUT/recipes/finetune.yaml, with the reasons. Settings such as
+finetune.trainer.batch=64 stand above the guesses. The recipes are written once; a change in them counts from the next
+training on, which needs an out=DIR of its own where one has begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +67,22 @@ def command(words: Sequence[str]) -> int:
     folder = out / recipe.FOLDER
     ours = settings.weights if (Path(settings.weights) / FILE).is_file() else None
     recipe.write_sources(folder, None if ours else settings.weights, settings.data)
-    train = _pictures(_run("shard", folder, out))
-    checkpoint = (
-        Artifact.load(ours, "checkpoint", wanted_by="adapt", key="weights") if ours else _run("fetch", folder, out)
-    )
-    if not (folder / recipe.FINETUNE).is_file():
+    whole = str(recipe.write_chain(folder, out, ours))
+    overrides = [word for word in words if word not in own]
+    _, links = chain.load(whole, overrides)  # which finds every mistake in what is given
+    first = {link.stage: link.config for link in links if link.stage in ("shard", "fetch")}
+    train = _pictures(execute("shard", first["shard"]))
+    if ours:
+        checkpoint = Artifact.load(ours, "checkpoint", wanted_by="adapt", key="weights")
+    else:
+        checkpoint = execute("fetch", first["fetch"])
+    if recipe.is_guessed(folder):
+        print(f"adapt: by the settings of {folder / recipe.FINETUNE}", flush=True)
+    else:
         _guess(folder, look(train, checkpoint), settings.minutes)
-    whole = recipe.write_chain(folder, out, ours)
-    loaded, links = chain.load(str(whole), [word for word in words if word not in own])
-    runs = dict(chain.run(loaded, links))
+    runs = dict(chain.run(*chain.load(whole, overrides)))
     print(ending(runs["finetune"], runs["export"], out))
     return 0
-
-
-def _run(stage: str, folder: Path, out: Path) -> Artifact:
-    given: dict[str, Any] = {"out": str(out / stage)}
-    return execute(stage, config.load(module(stage).Config, folder / f"{stage}.yaml", [], given))
 
 
 def _pictures(shards: Artifact) -> ShardSet:

@@ -22,7 +22,7 @@ FROZEN = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
-    """The settings; `why` has a reason for each by name."""
+    """The settings, over all devices; `why` has a reason for each by name."""
 
     side: int
     """Of the pictures shown, pixels."""
@@ -52,7 +52,7 @@ def guess(known: Known, minutes: float, fits: Callable[[int, int], int], rate: C
     batch = _batch(known, side, fits, why)
     epochs = min(MOST, max(LEAST, round(SAMPLES / max(1, known.train))))
     why["epochs"] = f"about {SAMPLES:,} pictures in all, and from {LEAST} to {MOST} epochs"
-    took = rate(side, min(batch, 32 if known.on_gpu else 8))
+    took = known.devices * rate(side, min(batch, 32 if known.on_gpu else 8))
     made = Guess(side=side, resize=side, batch=batch, epochs=epochs, frozen=False, rate=took, why=why)
     made = _in_time(made, known, minutes)
     return replace(made, resize=max(made.side, round(made.side * known.view.resize / known.view.size)))
@@ -69,7 +69,7 @@ def _side(known: Known, why: dict[str, str]) -> int:
 
 def _batch(known: Known, side: int, fits: Callable[[int, int], int], why: dict[str, str]) -> int:
     most = 128 if known.on_gpu else 64
-    while most > 8 and most * 20 > known.train:
+    while most > 8 and most * known.devices * 20 > known.train:
         most //= 2
     batch = fits(side, most)
     if not batch:
@@ -79,7 +79,7 @@ def _batch(known: Known, side: int, fits: Callable[[int, int], int], why: dict[s
             "free some memory, or take a smaller checkpoint",
         )
     why["batch"] = "at least 20 steps an epoch" if batch == most else f"{known.memory / 2**30:.1f} GiB are free"
-    return batch
+    return batch * known.devices
 
 
 def _in_time(made: Guess, known: Known, minutes: float) -> Guess:

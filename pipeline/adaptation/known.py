@@ -29,31 +29,30 @@ class Known:
     train: int
     """Labelled pictures to learn from."""
     classes: int
-    smallest: int
-    """Pictures of the class that has the fewest."""
     side: int
     """Median of the shorter sides."""
     model: RegNet.Config
     view: Evaluation.Config
     """How the checkpoint wants pictures to be shown."""
     memory: int
-    """Free on the device."""
+    """Free on a device."""
+    devices: int
+    """GPUs, or 1."""
     cores: int
     on_gpu: bool
 
 
 def look(train: ShardSet, checkpoint: Artifact) -> Known:
     """The facts about a split with labels, a checkpoint and this machine."""
-    counts = np.bincount(np.maximum(train.labels(), -1) + 1, minlength=len(train.classes) + 1)[1:]
     on_gpu = torch.cuda.is_available()
     return Known(
-        train=int(counts.sum()),
+        train=int((train.labels() >= 0).sum()),
         classes=len(train.classes),
-        smallest=int(counts.min()),
         side=_side(train),
         model=backbones.architecture(checkpoint),
         view=backbones.view(checkpoint),
         memory=torch.cuda.mem_get_info()[0] if on_gpu else free_memory(),
+        devices=max(1, torch.cuda.device_count()),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         on_gpu=on_gpu,
     )

@@ -10,7 +10,9 @@ from pipeline.report.tables import row, table
 from pipeline.report.wording import count, counted, figure, listed, percent
 
 _MEASURING = ("knn", "linear", "lowshot", "retrieval", "evaluate")
-"""Stages whose figures are shares of 1, each a result by its own name."""
+"""Stages whose figures are results by their own names: shares of 1, but for those of `_PLAIN`."""
+_PLAIN = ("nll", "queries", "unanswerable")
+"""Figures that are no shares."""
 
 
 def results(runs: Sequence[KnownRun]) -> Html | None:
@@ -87,7 +89,7 @@ def _of(run: KnownRun) -> list[tuple[str, str, str]]:
         )
     if run.stage in _MEASURING:
         more = {name: value for name, value in figures.items() if name != "accuracy"}
-        lines += [(f"{run.name}: {name.replace('_', ' ')}", _share(value), "") for name, value in more.items()]
+        lines += [(f"{run.name}: {name.replace('_', ' ')}", _said(name, value), "") for name, value in more.items()]
     if run.bad:
         why = listed([f"{count(n)} {reason}" for reason, n in sorted(run.bad.items(), key=lambda item: -item[1])])
         often = counted(sum(run.bad.values()), "time")
@@ -95,8 +97,8 @@ def _of(run: KnownRun) -> list[tuple[str, str, str]]:
     return lines
 
 
-def _share(value: float) -> str:
-    return percent(value) if 0 <= value <= 1 else figure(value)
+def _said(name: str, value: float) -> str:
+    return percent(value) if 0 <= value <= 1 and name not in _PLAIN else figure(value)
 
 
 def _conditions(run: KnownRun) -> str:

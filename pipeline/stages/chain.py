@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,13 +127,15 @@ def _reads(link: Link, earlier: Link) -> bool:
 
 
 def summarise(artifacts: Sequence[tuple[str, Artifact]]) -> dict[str, float]:
-    """The figures of every run; an accuracy is named after its run. `seconds` is the time of all the work."""
+    """The figures of every run; an accuracy, and one that an earlier run has too, is named after its run.
+
+    `seconds` is the time of all the work.
+    """
     summary: dict[str, float] = {}
     for name, artifact in artifacts:
-        own = {
-            f"{name.replace('-', '_')}_{key}" if key == "accuracy" else key: v for key, v in artifact.figures.items()
-        }
-        summary.update({key: value for key, value in own.items() if key not in summary})
+        for key, value in artifact.figures.items():
+            own = key.startswith("accuracy") or key in summary
+            summary[f"{name.replace('-', '_')}_{key}" if own else key] = value
     summary["seconds"] = round(sum(artifact.seconds for _, artifact in artifacts), 1)
     return summary
 
@@ -191,10 +194,20 @@ def table(summary: Mapping[str, float]) -> str:
         known = f", where ln K = {summary['ln_k']:.2f} is a guess" if "ln_k" in summary else ""
         lines.append(f"  loss                        {summary['loss_first']:.2f} → {summary['loss_last']:.2f}{known}")
     for key, value in summary.items():
-        if key.endswith("_accuracy"):
-            lines.append(f"  {key.removesuffix('_accuracy').replace('_', ' ') + ' accuracy':<40}{_percent(value):>12}")
+        if headline := _headline(key):
+            lines.append(f"  {headline:<40}{_percent(value):>12}")
     lines.append(f"  {'seconds of work':<40}{summary['seconds']:>12.0f}")
     return "\n".join(lines)
+
+
+def _headline(key: str) -> str | None:
+    """What a terminal calls a figure that sums up its run; None for the others."""
+    if found := re.fullmatch(r"(.+_accuracy)(?:_(\d+)_shots)?", key):
+        return found[1].replace("_", " ") + (f", {found[2]} labels a class" if found[2] else "")
+    if found := re.fullmatch(r"(.*_)?(knn|map)", key):
+        name = "kNN accuracy" if found[2] == "knn" else "mean average precision"
+        return f"{name} ({found[1][:-1].replace('_', '-')})" if found[1] else name
+    return None
 
 
 def places(settings: Config, artifacts: Sequence[tuple[str, Artifact]]) -> str:

@@ -20,7 +20,7 @@ from data_shards.images.perceptual import THRESHOLD, distance, hash_image, perce
 from tests.data_shards.kinds import KINDS, detailed, exif, with_segment
 from tests.data_shards.pictures import encode, jpeg, pixels
 
-PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "imagenet-sample.tar"
+PHOTOGRAPHS = Path(__file__).parents[4] / "shared" / "data" / "imagenet-sample.tar"
 
 
 def by_definition(picture: np.ndarray) -> int:

@@ -15,11 +15,11 @@ from pipeline.views import Evaluation
 KNOWN = Known(
     train=2_000,
     classes=10,
-    smallest=150,
     side=500,
     model=RegNet.Config(),
     view=Evaluation.Config(size=384, resize=384),
     memory=24 << 30,
+    devices=1,
     cores=8,
     on_gpu=True,
 )
@@ -73,6 +73,12 @@ def test_a_slow_machine_gets_smaller_pictures_then_fewer_epochs_then_only_the_cl
     least = guess(KNOWN, 1 / 1000, fits, lambda side, batch: rate)
     assert (least.side, least.epochs, least.frozen) == (128, LEAST, True)
     assert "frozen" in least.why
+
+
+def test_several_devices_share_a_batch_that_is_as_many_times_as_large() -> None:
+    one, four = (guess(replace(KNOWN, devices=devices, train=20_000), 600, fits, fast) for devices in (1, 4))
+    assert four.batch == 4 * one.batch
+    assert four.rate == 4 * one.rate
 
 
 def test_a_device_without_room_for_a_picture_is_a_clear_error() -> None:
