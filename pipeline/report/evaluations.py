@@ -18,6 +18,8 @@ from pipeline.results import FILE
 
 _ROWS = 40
 """Rows of a table that are shown."""
+_NUMBER = 30
+"""Letters above which a cell of the last column is a text, which stands to the left and is broken into lines."""
 _LINES = 2 * COLOURS
 """Lines of a chart that are drawn; those of the second round of colours are dashed."""
 
@@ -50,7 +52,8 @@ def _table(found: dict[str, Any]) -> Html | None:
     lines = [line for line in lines if line and len(line) == len(heads)]
     if not lines:
         return None
-    rows = [row(first, rest) for first, *rest in lines[:_ROWS]]
+    wide = len(heads) > 1 and any(len(line[-1]) > _NUMBER for line in lines)
+    rows = [row(first, rest, wide=wide) for first, *rest in lines[:_ROWS]]
     if len(lines) > _ROWS:
         rest = f"{counted(len(lines) - _ROWS, 'row')} more in {FILE}"
         rows.append(tag("tr", tag("td", rest, colspan=len(heads), class_="soft")))
@@ -58,7 +61,7 @@ def _table(found: dict[str, Any]) -> Html | None:
     return tag(
         "div",
         tag("h4", str(found.get("title") or "")),
-        table(heads, rows),
+        table(heads, rows, wide=wide),
         tag("p", note, class_="soft note") if note else None,
     )
 

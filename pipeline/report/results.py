@@ -11,6 +11,8 @@ from pipeline.report.wording import count, counted, figure, listed, percent
 
 _MEASURING = ("knn", "linear", "lowshot", "retrieval", "evaluate")
 """Stages whose figures are results by their own names: shares of 1, but for those of `_PLAIN`."""
+_MORE = 3
+"""Further figures of such a stage that are named; all of them are among the evaluations."""
 _PLAIN = ("nll", "queries", "unanswerable")
 """Figures that are no shares."""
 
@@ -87,9 +89,10 @@ def _of(run: KnownRun) -> list[tuple[str, str, str]]:
                 f"of any output, file against checkpoint{size}",
             )
         )
-    if run.stage in _MEASURING:
-        more = {name: value for name, value in figures.items() if name != "accuracy"}
-        lines += [(f"{run.name}: {name.replace('_', ' ')}", _said(name, value), "") for name, value in more.items()]
+    if run.stage in _MEASURING and "accuracy" not in figures and figures:
+        (name, value), *others = figures.items()
+        more = ", ".join(f"{other.replace('_', ' ')} {_said(other, number)}" for other, number in others[:_MORE])
+        lines.append((f"{run.name}: {name.replace('_', ' ')}", _said(name, value), more))
     if run.bad:
         why = listed([f"{count(n)} {reason}" for reason, n in sorted(run.bad.items(), key=lambda item: -item[1])])
         often = counted(sum(run.bad.values()), "time")
