@@ -49,5 +49,5 @@ def test_a_classifier_that_does_not_fit_is_one_sentence(fault: str, tmp_path: Pa
     if fault == "a stranger":
         tensors["classifier.scale"] = torch.ones(3)
     made = checkpoint(tmp_path, tensors, 4 if fault == "another shape" else 3)
-    with pytest.raises(ArtifactError, match="does not fit its own config: .*Classifier"):
+    with pytest.raises(ArtifactError, match=r"does not fit its own config: .*Classifier"):
         backbones.classifier(made)
