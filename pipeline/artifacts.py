@@ -137,6 +137,11 @@ def fingerprint(stage: str, identity: Any, inputs: Mapping[str, str]) -> str:
     return digest({"format": FORMAT, "stage": stage, "config": identity, "inputs": dict(inputs)})
 
 
+def checkpoint_content(tensors: str, facts: Mapping[str, Any]) -> str:
+    """Content of a checkpoint: the hash of its tensors, and what its readers take from its facts beside them."""
+    return digest([tensors, facts["model"], facts["view"], list(facts.get("classes") or ())])
+
+
 def digest(value: Any) -> str:
     """sha256 of plain data, the same for equal data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
@@ -166,15 +171,17 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-_WEIGHTS = (".torch", ".pth", ".pt", ".bin", ".pyth", ".ckpt", ".safetensors")
-_NAMED = re.compile(r"(timm|facebook)/[\w.@-]+|seer_\w+")
+WEIGHTS = (".torch", ".pth", ".pt", ".bin", ".pyth", ".ckpt", ".safetensors")
+"""How names of files end that hold somebody's weights."""
+_NAMED = re.compile(r"(timm|facebook)/[\w.@-]+|(seer|swav|sup)_\w+")
+"""Models of the hub, and names of `released/catalog.py`."""
 
 
 def _is_released(given: str, directory: Path) -> bool:
     """Whether somebody's weights are named and no run directory: a file or folder of them, a URL, a hub's model."""
     if directory.is_dir():
-        return any(path.suffix in _WEIGHTS for path in directory.iterdir())
-    return directory.is_file() or directory.suffix in _WEIGHTS or is_url(given) or _NAMED.fullmatch(given) is not None
+        return any(path.suffix in WEIGHTS for path in directory.iterdir())
+    return directory.is_file() or directory.suffix in WEIGHTS or is_url(given) or _NAMED.fullmatch(given) is not None
 
 
 def _article(kind: str | None) -> str:

@@ -115,7 +115,7 @@ def _classes(
     expected: dict[str, tuple[int, ...]],
 ) -> int | None:
     """Add the classifier to what is expected, or leave it out where it does not stand on the features."""
-    weight, bias = f"{CLASSIFIER}.weight", f"{CLASSIFIER}.bias"
+    weight, bias = f"{CLASSIFIER}weight", f"{CLASSIFIER}bias"
     if weight not in found:
         return None
     width = next(reversed([shape for name, shape in expected.items() if name.endswith(".f.c.weight")]))[0]

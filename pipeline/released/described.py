@@ -23,6 +23,9 @@ from pipeline.errors import ArtifactError
 Channels = tuple[float, float, float]
 Filter = Literal["bilinear", "bicubic"]
 _PILLOW: dict[int, str] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+DESCRIPTIONS = ("config.json", "preprocessor_config.json")
+"""What is looked for beside a file of weights, and, for its licence alone:"""
+README = "README.md"
 WARPED_FROM = 384
 """From this size on transformers' ConvNextImageProcessor, which its RegNets use, warps the picture to a square."""
 
@@ -55,7 +58,7 @@ class Description:
 def beside(file: Path, says: Mapping[str, str]) -> Description:
     """What a file of weights and those beside it say. Raises `ArtifactError` for a description that cannot be read."""
     found = _of_ours(file, says)
-    for name, read in (("config.json", _of_config), ("preprocessor_config.json", of_processor)):
+    for name, read in zip(DESCRIPTIONS, (_of_config, of_processor), strict=True):
         if (path := file.parent / name).is_file():
             body = _json(path)
             try:
@@ -63,7 +66,7 @@ def beside(file: Path, says: Mapping[str, str]) -> Description:
             except (ValueError, TypeError, LookupError, AttributeError) as error:
                 raise _unreadable(path, error) from None
             found = found.over(said) if _says_something(said) else found
-    if (readme := file.parent / "README.md").is_file() and found.licence is None:
+    if (readme := file.parent / README).is_file() and found.licence is None:
         found = replace(found, licence=_licence(readme.read_text(encoding="utf-8", errors="replace")))
     return found
 
@@ -73,10 +76,8 @@ def _of_ours(file: Path, says: Mapping[str, str]) -> Description:
         return Description()
     try:
         body = json.loads(says["description"])
-        shown = body.get("view")
-        old = body.get("preprocessing") or {}
-        if shown is None and old:
-            shown = {key: old[key] for key in ("size", "resize", "interpolation", "keep_ratio") if key in old}
+        said = body.get("preprocessing") or {}  # mean and deviation are the model's
+        shown = {key: said[key] for key in ("size", "resize", "interpolation", "keep_ratio") if key in said} or None
         classes = tuple(map(str, body.get("classes") or ())) or None
         licence = body.get("licence") or None
         return Description(view=shown, model=body["model"], classes=classes, licence=licence, source=file.name)

@@ -11,18 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import WEIGHTS as SUFFIXES
 from pipeline.errors import ArtifactError
+from pipeline.released.described import DESCRIPTIONS, README
 
 NAME = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 """owner/model, or owner/model@revision."""
-DESCRIPTIONS = ("config.json", "preprocessor_config.json", "README.md")
 WEIGHTS = (
     ("model.safetensors",),
     ("model.safetensors.index.json", "model-*.safetensors"),
     ("pytorch_model.bin",),
     ("pytorch_model.bin.index.json", "pytorch_model-*.bin"),
     ("*.safetensors",),
-    ("*.pth", "*.pt", "*.bin", "*.torch", "*.pyth"),
+    tuple(f"*{suffix}" for suffix in SUFFIXES if suffix != ".safetensors"),
 )
 """Files that hold a model's weights, best first; of several, the first pattern is the one that is opened."""
 
@@ -75,7 +76,7 @@ def _wanted(name: str, files: Sequence[str]) -> list[str]:
     for patterns in WEIGHTS:
         found = [file for file in top if any(Path(file).match(pattern) for pattern in patterns)]
         if any(Path(file).match(patterns[0]) for file in found) or (len(patterns) > 2 and found):
-            return [*(file for file in DESCRIPTIONS if file in top), *found]
+            return [*(file for file in (*DESCRIPTIONS, README) if file in top), *found]
     raise ArtifactError(name, "holds no weights that are read here", "it needs .safetensors, .bin or .pth")
 
 

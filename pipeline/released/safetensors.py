@@ -19,6 +19,7 @@ from pipeline.checkpoints.plain import save_plain
 from pipeline.errors import ArtifactError
 from pipeline.models.heads import Classifier
 from pipeline.models.regnet import RegNet
+from pipeline.released.layouts import CLASSIFIER
 
 FORMAT = "seer-pipeline/1"
 USAGE = """```python
@@ -68,7 +69,7 @@ def load(path: str | Path) -> Network:
     classes = description.get("classes") or []
     with safe_open(path, framework="pt") as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    headed = any(name.startswith("classifier.") for name in tensors)
+    headed = any(name.startswith(CLASSIFIER) for name in tensors)
     network = Network(backbone, Classifier(backbone.width, len(classes)) if headed else None)
     network.load_state_dict(tensors)
     return network.eval()

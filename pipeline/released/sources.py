@@ -15,13 +15,15 @@ from pathlib import Path
 from data_shards.progress import Progress
 from data_shards.remote import is_url
 from pipeline.artifacts import FILE as ARTIFACT
+from pipeline.artifacts import WEIGHTS
 from pipeline.errors import ArtifactError
 from pipeline.released import hub
 from pipeline.released.catalog import CATALOG, Known, known, known_file
 from pipeline.released.download import CACHE, download
 
-NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+(?:\.tar)?$")
-"""The first digits of a file's sha256 in its name, as torch.hub has them."""
+NAMED_HASH = re.compile(r"-((?=\d*[a-f])[0-9a-f]{8,64})\.\w+(?:\.tar)?$")
+"""The first digits of a file's sha256 in its name, as torch.hub has them; without a letter they are a date or a step.
+"""
 _AT_ONCE = 16 << 20  # bytes
 
 
@@ -52,7 +54,7 @@ def find(weights: str, cache: Path | None = None) -> Source:
         return Source(file=path, origin=path.name, known=known_file(path.name))
     if path.is_dir():
         return Source(file=in_folder(path), origin=path.resolve().name)
-    if hub.NAME.fullmatch(weights) and path.suffix.removeprefix(".") not in _SUFFIXES:
+    if hub.NAME.fullmatch(weights) and path.suffix not in _SUFFIXES:
         folder = hub.snapshot(weights)
         name = weights.partition("@")[0]
         return Source(file=in_folder(folder), origin=f"hub:{name}@{folder.name}")
@@ -96,10 +98,13 @@ def check_hash(source: Source, found: str, wanted: str | None) -> None:
     if not found.startswith(digits.lower()):
         where = "sha256 asks for" if wanted else "its name says"
         given = f"has the sha256 {found[: max(12, len(digits))]}…, and {where} {digits}"
-        raise ArtifactError(str(source.file), given, "it is another file or was damaged: remove it and fetch it again")
+        right = "it is another file or was damaged: remove it and fetch it again"
+        if not wanted:
+            right += f"; if its name means something else, set sha256={found[:12]}"
+        raise ArtifactError(str(source.file), given, right)
 
 
-_SUFFIXES = ("torch", "pth", "pt", "bin", "pyth", "safetensors", "tar", "ckpt", "json")
+_SUFFIXES = (*WEIGHTS, ".tar", ".json")
 
 
 def _any(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
@@ -107,7 +112,7 @@ def _any(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
 
 
 def _nowhere(weights: str) -> ArtifactError:
-    if "/" in weights or weights.rpartition(".")[2] in _SUFFIXES:
+    if "/" in weights or Path(weights).suffix in _SUFFIXES:
         right = "give a file, a folder, a URL, or a model of the hub as owner/model"
         return ArtifactError(weights, "there is no such file", right)
     if re.fullmatch(r"regnet[xyz]_\w+\.\w+", weights):

@@ -22,7 +22,6 @@ from data_shards.reading.cache import CacheSettings
 from data_shards.stream import ShardSet
 from pipeline import results
 from pipeline.artifacts import Artifact, digest, write_atomically
-from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
 from pipeline.errors import ArtifactError, RunError
 from pipeline.evaluation.classified import scorecard
@@ -30,7 +29,6 @@ from pipeline.evaluation.classified.measured import Measured, measure
 from pipeline.evaluation.classified.real import Real
 from pipeline.evaluation.compute import Compute, Team, together
 from pipeline.evaluation.labels.asked_classes import Among, AskedClasses, Strangers
-from pipeline.models.heads import Classifier
 from pipeline.released import backbones
 from pipeline.runs import Run
 from pipeline.stages.labelled import labelled
@@ -38,7 +36,6 @@ from pipeline.stages.stage import Input, Result
 from pipeline.views import Evaluation
 
 SCORES = "scores.json"
-CLASSIFIER = "classifier."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +139,9 @@ def _measure(
 ) -> Measured:
     """One checkpoint over the whole split, shared by all processes."""
     device, compute = config.compute.device(), config.compute
-    backbone = backbones.load(checkpoint)
-    classifier = Classifier(backbone.width, len(checkpoint.facts["classes"]))
-    classifier.load_state_dict(read_tensors(checkpoint.path / checkpoint.facts["checkpoint"], CLASSIFIER))
-    backbone, classifier = backbone.to(device), classifier.to(device)
+    backbone, classifier = backbones.load(checkpoint).to(device), backbones.classifier(checkpoint)
+    assert classifier is not None, "it was asked about its classes"
+    classifier = classifier.to(device)
     view = config.view or backbones.view(checkpoint)
     real = Real.read(config.real, len(checkpoint.facts["classes"])) if config.real is not None else None
 

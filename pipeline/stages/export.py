@@ -18,10 +18,8 @@ from data_shards.progress import Progress
 from data_shards.stream import ShardSet
 from pipeline import results
 from pipeline.artifacts import Artifact, write_atomically
-from pipeline.checkpoints.store import read_tensors
 from pipeline.checkpoints.tensors import root_hash
 from pipeline.errors import ArtifactError
-from pipeline.models.heads import Classifier
 from pipeline.models.regnet import CUSTOM
 from pipeline.released import backbones, card, lineage, safetensors
 from pipeline.released.card import Card, Measured, Written
@@ -36,7 +34,6 @@ from pipeline.stages.stage import Input, Result
 from pipeline.views import Evaluation, Views
 
 FILE = "model.safetensors"
-CLASSIFIER = "classifier."
 OURS = "this pipeline"
 
 Layout = Literal["timm", "torchvision", "transformers", "vissl", "onnx", "torch_export"]
@@ -151,11 +148,8 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
 def _release(config: Config, checkpoint: Artifact) -> Release:
     backbone = backbones.load(checkpoint)
     classes = tuple(checkpoint.facts.get("classes") or ())
-    classifier = Classifier(backbone.width, len(classes)) if classes else None
-    if classifier is not None:
-        classifier.load_state_dict(read_tensors(checkpoint.path / checkpoint.facts["checkpoint"], CLASSIFIER))
     return Release(
-        network=safetensors.Network(backbone, classifier).eval(),
+        network=safetensors.Network(backbone, backbones.classifier(checkpoint)).eval(),
         model=backbones.architecture(checkpoint),
         view=config.view or backbones.view(checkpoint),
         classes=classes,

@@ -23,7 +23,7 @@ from data_shards.order import Stream
 from data_shards.progress import Progress
 from data_shards.stream import ShardSet
 from pipeline import distributed, results
-from pipeline.artifacts import Artifact, write_atomically
+from pipeline.artifacts import Artifact, checkpoint_content, write_atomically
 from pipeline.checkpoints.state import AVERAGE, OBJECTIVE
 from pipeline.checkpoints.store import content
 from pipeline.config import to_mapping
@@ -172,19 +172,20 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     )
     view = config.view or backbones.view(source)
     fitted, accuracy = _measure(config, view, on_meta(), fitted, test, train.classes, run)
+    facts = {
+        "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
+        "model": to_mapping(model),
+        "view": to_mapping(view),
+        "classes": list(train.classes),
+        "labels": len(chosen),
+        **({"listed": _hash(config.labels)} if isinstance(config.labels, str) else {}),
+    }
     return Result(
         kind="checkpoint",
-        content=fitted.content,
+        content=checkpoint_content(fitted.content, facts),
         files=(SCORES, results.FILE, *fitted.files(run.path)) if run.writes else (),
         figures={"accuracy": round(accuracy.top1, 4), "accuracy_top5": round(accuracy.top5, 4)},
-        facts={
-            "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
-            "model": to_mapping(model),
-            "view": to_mapping(view),
-            "classes": list(train.classes),
-            "labels": len(chosen),
-            **({"listed": _hash(config.labels)} if isinstance(config.labels, str) else {}),
-        },
+        facts=facts,
     )
 
 

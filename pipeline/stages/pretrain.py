@@ -14,7 +14,7 @@ from data_shards.loading.sets import ShardSets
 from data_shards.reading.cache import CacheSettings
 from data_shards.stream import ShardSet
 from pipeline import distributed
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, checkpoint_content
 from pipeline.checkpoints.store import read_tensors
 from pipeline.config import to_mapping
 from pipeline.evaluation.gallery import draw_crops, draw_prototypes
@@ -151,17 +151,18 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     )
     watch.finish(fitted.steps)
     pictures = gallery(config, first, fitted, run) if run.writes else ()
+    facts = {
+        "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
+        "model": to_mapping(config.model),
+        "view": to_mapping(config.view),
+        "steps": fitted.steps,
+    }
     return Result(
         kind="checkpoint",
-        content=fitted.content,
+        content=checkpoint_content(fitted.content, facts),
         files=(*fitted.files(run.path), *pictures),
         figures=losses(run),
-        facts={
-            "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
-            "model": to_mapping(config.model),
-            "view": to_mapping(config.view),
-            "steps": fitted.steps,
-        },
+        facts=facts,
     )
 
 

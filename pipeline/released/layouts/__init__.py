@@ -49,7 +49,7 @@ def recognise(names: Iterable[str], where: str) -> Layout:
 
 def _above_a_backbone(name: str) -> bool:
     return any(
-        (layout.to_ours(name) or "").startswith(f"{CLASSIFIER}.") or layout.reason(name) for layout in LAYOUTS.values()
+        (layout.to_ours(name) or "").startswith(CLASSIFIER) or layout.reason(name) for layout in LAYOUTS.values()
     )
 
 

@@ -15,7 +15,8 @@ from functools import cached_property
 from pipeline.models.regnet import RegNet
 
 BACKBONE = "backbone."
-CLASSIFIER = "classifier"
+CLASSIFIER = "classifier."
+"""What our names of tensors begin with."""
 STEM = ("stem.conv", "stem.bn")
 
 _BLOCK = re.compile(r"s(?P<stage>\d+)\.b(?P<block>\d+)\.(?P<layer>.+)")
@@ -57,7 +58,7 @@ class Layout:
         """Our name of the tensor they call `name`; None if it is none of the backbone or the classifier."""
         body, _, leaf = self._bare(name).rpartition(".")
         if body == self.classifier:
-            return f"{CLASSIFIER}.{leaf}"
+            return f"{CLASSIFIER}{leaf}"
         if body in self.stem:
             return f"{BACKBONE}{STEM[self.stem.index(body)]}.{leaf}"
         if not (match := self._pattern.fullmatch(body)) or match["layer"] not in self._our_layers:
@@ -72,7 +73,7 @@ class Layout:
     def from_ours(self, name: str, model: RegNet.Config) -> str:
         """Their name of our tensor `name` in the network `model`. Raises ValueError if it is no name of ours."""
         body, _, leaf = name.rpartition(".")
-        if body == CLASSIFIER:
+        if f"{body}." == CLASSIFIER:
             return f"{self.classifier}.{leaf}"
         bare = body.removeprefix(BACKBONE)
         if bare in STEM and bare != body:

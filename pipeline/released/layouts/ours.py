@@ -10,6 +10,6 @@ OURS = Layout(
     stem=(BACKBONE + STEM[0], BACKBONE + STEM[1]),
     block=BACKBONE + "s{stage}.b{block}",
     layers=LAYERS,
-    classifier=CLASSIFIER,
+    classifier=CLASSIFIER.removesuffix("."),
     left_out={r"(head|prototypes|queue)\.": "it belongs to the objective of pretraining"},
 )

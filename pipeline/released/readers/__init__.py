@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.checkpoints.tensorwise import Stored
 from pipeline.errors import ArtifactError
 from pipeline.released.readers import nested, pickles, safetensors_files, vissl
-from pipeline.released.readers.kinds import check_sums, kind_of
+from pipeline.released.readers.kinds import DAMAGED, check_sums, kind_of
 from pipeline.released.readers.stored import Held
 
 __all__ = ["Held", "Stored", "check_sums", "read"]
@@ -25,7 +25,7 @@ def read(path: Path) -> Held:
     """What a file of weights holds, of any kind. Raises `ArtifactError` for what is none, hostile, or cut off."""
     kind = kind_of(path)
     if kind == "index":
-        return _together(path, [read(part) for part in safetensors_files.parts_of(path)])
+        return _together(path, [_part(path, part) for part in safetensors_files.parts_of(path)])
     if kind == "safetensors":
         held = safetensors_files.read(path)
         wrapped = nested.unwrapped(held.tensors)
@@ -48,6 +48,12 @@ def read(path: Path) -> Held:
 def _is_pycls(content: object) -> bool:
     """Whether pycls itself wrote this, whose images come from OpenCV."""
     return isinstance(content, Mapping) and "epoch" in content and "cfg" in content
+
+
+def _part(index: Path, path: Path) -> Held:
+    if kind_of(path) == "index":
+        raise ArtifactError(str(index), f"lists {path.name}, which is a list itself", DAMAGED)
+    return read(path)
 
 
 def _together(index: Path, parts: list[Held]) -> Held:

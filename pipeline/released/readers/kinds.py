@@ -13,10 +13,11 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from pipeline.artifacts import WEIGHTS as SUFFIXES
 from pipeline.errors import ArtifactError
 
 Kind = Literal["torch", "pickle", "safetensors", "index"]
-WEIGHTS = "name a file of weights: .torch, .pth, .pt, .bin, .pyth or .safetensors"
+WEIGHTS = f"name a file of weights: {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 DAMAGED = "fetch it again"
 LARGEST_HEAD = 100_000_000  # bytes, safetensors' own limit
 LARGEST_PICKLE = 256 << 20  # bytes of structure beside the tensors; VISSL's take a few hundred thousand

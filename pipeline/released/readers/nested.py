@@ -58,6 +58,6 @@ def tensors_of(content: Any) -> dict[str, Tensor]:
 
 def unwrapped(tensors: Mapping[str, T]) -> dict[str, T]:
     """The same tensors without what stands before every name."""
-    while start := next((word for word in WRAPPERS if all(name.startswith(word) for name in tensors)), ""):
+    while tensors and (start := next((word for word in WRAPPERS if all(n.startswith(word) for n in tensors)), "")):
         tensors = {name.removeprefix(start): tensor for name, tensor in tensors.items()}
     return dict(tensors)

@@ -40,8 +40,10 @@ def read(path: Path) -> Held:
 
 
 def parts_of(index: Path) -> list[Path]:
-    """The files that an index lists. Raises `ArtifactError` for one that is missing, or lies elsewhere."""
+    """The files that an index lists. Raises `ArtifactError` for one that is missing, or lies elsewhere; or for none."""
     names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    if not names:
+        raise ArtifactError(str(index), "lists no weights", DAMAGED)
     for name in names:
         if Path(name).name != name:
             raise ArtifactError(str(index), f"names {name}, which lies elsewhere", "put all parts into one folder")

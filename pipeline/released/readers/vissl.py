@@ -21,7 +21,7 @@ from torch import Tensor
 from pipeline.checkpoints.tensorwise import Stored
 from pipeline.errors import ArtifactError
 from pipeline.released.readers import pickles
-from pipeline.released.readers.kinds import kind_of
+from pipeline.released.readers.kinds import DAMAGED, kind_of
 from pipeline.released.readers.nested import tensors_of
 from pipeline.released.readers.stored import Held
 
@@ -37,7 +37,18 @@ def is_vissl(content: Any) -> bool:
 
 
 def read(path: Path, content: Mapping[str, Any]) -> Held:
-    """What the checkpoint holds. Raises `ArtifactError` for a part of one, and where a listed file is missing."""
+    """What the checkpoint holds.
+
+    Raises `ArtifactError` for a part of one, where a listed file is missing, and for what VISSL would not write.
+    """
+    try:
+        return _read(path, content)
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ArtifactError(str(path), f"is of VISSL, but not made as VISSL makes it ({reason})", DAMAGED) from None
+
+
+def _read(path: Path, content: Mapping[str, Any]) -> Held:
     kind = str(content.get("type", "consolidated"))
     if kind == "consolidated":
         trunk, heads = _model(path, content)
@@ -65,7 +76,7 @@ def _model(path: Path, content: Mapping[str, Any]) -> tuple[Any, Any]:
         return model["trunk"], model.get("heads") or {}
     except (LookupError, TypeError):
         raise ArtifactError(
-            str(path), "is of VISSL, but has no trunk below classy_state_dict.base_model.model", "fetch it again"
+            str(path), "is of VISSL, but has no trunk below classy_state_dict.base_model.model", DAMAGED
         ) from None
 
 
@@ -88,7 +99,8 @@ def _slices(path: Path, content: Mapping[str, Any]) -> dict[str, Path]:
 
 def _slice(path: Path, name: str, file: Path) -> Stored:
     def read() -> Tensor:
-        weight = pickles.load(file, kind_of(file)).get("weight")
+        content = pickles.load(file, kind_of(file))
+        weight = content.get("weight") if isinstance(content, Mapping) else None
         if not isinstance(weight, Tensor):
             raise ArtifactError(str(file), f"holds no tensor, but {path.name} has {name} there", _WHOLE)
         pickles.check_tensor(file, name, weight)
@@ -113,7 +125,10 @@ def _shards(path: Path, files: Sequence[Path]) -> dict[str, Stored]:
     metas = [shard[STATE]["base_model"].get("meta") or {} for shard in shards]
     trunks = [tensors_of(trunk) for trunk, _ in models]
     found = joined(path, trunks, [meta.get("trunk") for meta in metas], "trunk.")
-    for number in range(len(metas[0].get("heads") or ())):
+    count = len(models[0][1])
+    if told := {len(meta.get("heads") or ()) for meta in metas} - {count}:
+        raise ValueError(f"heads: {count}, and {told.pop()} in the notes of FSDP")
+    for number in range(count):
         heads = [tensors_of(heads[number]) for _, heads in models]
         found |= joined(path, heads, [meta["heads"][number] for meta in metas], f"heads.{number}.")
     return found

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from pipeline import config
+from pipeline.artifacts import WEIGHTS
 from pipeline.errors import ArtifactError
 from pipeline.models.sizes import SIZES
 from pipeline.released import sources
 from pipeline.released.catalog import CATALOG, Known, known, known_file
+from pipeline.released.readers import kinds
 from pipeline.released.sources import Source, check_hash, find, in_folder, sha256
 from pipeline.views import Evaluation
 from tests.data_shards.servers import files
@@ -94,14 +96,28 @@ def test_a_hash_that_is_asked_for_or_stands_in_the_name_is_held_against_the_file
     check_hash(Source(file=file, origin=""), found, found[:10].upper())
     with pytest.raises(ArtifactError, match=r"has the sha256 [0-9a-f]{12}…, and sha256 asks for 0123"):
         check_hash(Source(file=file, origin=""), found, "0123")
-    for digits in (found[:8], "0" * 8):
+    for digits in (found[:8], "0000000a"):
         named = Source(file=file.rename(file.with_name(f"regnet_y_400mf-{digits}.pth")), origin="")
         file = named.file
         if digits == found[:8]:
             check_hash(named, found, None)
         else:
-            with pytest.raises(ArtifactError, match="its name says 00000000"):
+            with pytest.raises(ArtifactError, match=rf"its name says 0000000a; .*set sha256={found[:12]}"):
                 check_hash(named, found, None)
+
+
+@pytest.mark.parametrize("name", ["swav-20230101.pth", "model-00001000.pt", "epoch-00000100.pth.tar"])
+def test_a_date_or_a_step_in_a_name_is_no_hash(name: str, tmp_path: Path) -> None:
+    file = weights(tmp_path / name)
+    check_hash(Source(file=file, origin=""), sha256(file), None)
+
+
+@pytest.mark.parametrize("suffix", WEIGHTS)
+def test_every_ending_of_weights_is_known_wherever_weights_are_looked_for(suffix: str, tmp_path: Path) -> None:
+    assert in_folder(weights(tmp_path / f"m{suffix}").parent).suffix == suffix
+    with pytest.raises(ArtifactError, match="there is no such file"):
+        find(f"none{suffix}")
+    assert suffix in kinds.WEIGHTS
 
 
 @pytest.mark.parametrize("name", CATALOG)

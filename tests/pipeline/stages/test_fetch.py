@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.__main__ import main
 from pipeline.artifacts import Artifact
 from pipeline.checkpoints.store import read_tensors
 from pipeline.checkpoints.verify import verify
+from pipeline.config import to_mapping
+from pipeline.errors import ArtifactError
+from pipeline.models.regnet import RegNet
 from pipeline.released import backbones
+from pipeline.released.architecture import ELSEWHERE
+from pipeline.released.catalog import CATALOG, Known
+from pipeline.released.sources import Source
 from pipeline.stages import chain as chains
+from pipeline.stages import fetch
 from pipeline.views import Evaluation
 from tests.commands import Done
 from tests.data_shards.servers import files
 from tests.pipeline.released.readers import vissl_files
-from tests.pipeline.released.test_imported import network, pycls_file
+from tests.pipeline.released.test_imported import MODEL, network, pycls_file
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -72,7 +81,10 @@ def test_a_folder_of_transformers_in_one_file_or_several(at_most: str, tmp_path:
     artifact = fetched(tmp_path / "folder", tmp_path / "run")
     assert artifact.facts["classes"] == ["cat", "dog", "emu"]
     assert backbones.view(artifact) == Evaluation.Config(size=64, resize=128, interpolation="bicubic")
-    assert bool(artifact.facts["source"]["parts"]) == (at_most == "20KB")
+    described = {"config.json", "preprocessor_config.json"}
+    files = {"model.safetensors"} if at_most == "1GB" else {path.name for path in (tmp_path / "folder").glob("model*")}
+    assert artifact.facts["source"]["files"].keys() == files | described
+    assert (len(files) > 2) == (at_most == "20KB")
     assert agree(scores(artifact), theirs(IMAGES).logits)
 
 
@@ -87,7 +99,7 @@ def test_a_file_of_torchvision_whose_name_has_its_hash(tmp_path: Path) -> None:
     digits = sha256((tmp_path / "m.pth").read_bytes()).hexdigest()[:8]
     named = (tmp_path / "m.pth").rename(tmp_path / f"regnet_y_400mf-{digits}.pth")
     assert agree(scores(fetched(named, tmp_path / "run")), theirs(IMAGES))
-    wrong = named.rename(tmp_path / "regnet_y_400mf-00000000.pth")
+    wrong = named.rename(tmp_path / "regnet_y_400mf-0000000a.pth")
     assert main(["fetch", f"weights={wrong}", f"out={tmp_path / 'other'}"]) == 2
 
 
@@ -115,6 +127,105 @@ def test_a_file_that_has_changed_since_is_told_from_one_that_was_touched(
     pycls_file(path, network(7))
     assert main(["fetch", f"weights={path}", f"out={tmp_path / 'run'}"]) == 2
     assert "holds what was fetched from another m.pyth" in capsys.readouterr().err
+
+
+def listed(path: Path, *names: str) -> Path:
+    path.write_text("\n".join(names) + "\n")
+    return path
+
+
+def as_settings(model: RegNet.Config) -> tuple[str, ...]:
+    return tuple(f"model.{key}={value}" for key, value in to_mapping(model).items() if key != "mean")
+
+
+def test_its_content_is_another_where_pictures_are_shown_or_classes_called_otherwise(tmp_path: Path) -> None:
+    path, names = pycls_file(tmp_path / "m.pyth", network()), listed(tmp_path / "names.txt", "cat", "dog", "emu")
+    more: dict[str, tuple[str, ...]] = {
+        "plain": (),
+        "same": (),
+        "view": ("view.size=32", "view.resize=32"),
+        "classes": (f"classes={names}",),
+        "mean": (*as_settings(MODEL), "model.mean=[0.1,0.2,0.3]"),
+    }
+    found = {name: fetched(path, tmp_path / name, *words).content for name, words in more.items()}
+    assert found.pop("same") == found["plain"]
+    assert len(set(found.values())) == 4
+
+
+def fetched_again(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What is said when the same is asked for again: of a mistake its sentence, else nothing."""
+    capsys.readouterr()
+    status, told = main(["fetch", *words]), capsys.readouterr()
+    assert (status, "is up to date" in told.out) in ((2, False), (0, True))
+    return told.err
+
+
+def test_a_list_of_classes_that_has_changed_is_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, names = pycls_file(tmp_path / "m.pyth", network()), listed(tmp_path / "names.txt", "cat", "dog", "emu")
+    words = (f"weights={path}", f"out={tmp_path / 'run'}", f"classes={names}")
+    fetched(path, tmp_path / "run", words[-1])
+    names.touch()
+    assert fetched_again(capsys, *words) == ""
+    listed(names, "emu", "cat", "dog")
+    assert "holds what was fetched from another names.txt" in fetched_again(capsys, *words)
+    names.unlink()
+    assert fetched_again(capsys, *words) == "", "what is gone is no other"
+
+
+def test_a_part_or_a_description_that_has_changed_or_come_is_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors, half = network().state_dict(), 20
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    names = list(tensors)
+    split = {"a.safetensors": names[:half], "b.safetensors": names[half:]}
+    for part, held in split.items():
+        save_file({name: tensors[name] for name in held}, folder / part)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: part for part, held in split.items() for name in held}}))
+    for weights, out in ((folder, tmp_path / "one"), (index, tmp_path / "two")):
+        words = (f"weights={weights}", f"out={out}")
+        fetched(weights, out)
+        (folder / "b.safetensors").touch()
+        assert fetched_again(capsys, *words) == ""
+        save_file({name: tensors[name] + 1 for name in names[half:]}, folder / "b.safetensors")
+        assert "holds what was fetched from another b.safetensors" in fetched_again(capsys, *words)
+        save_file({name: tensors[name] for name in names[half:]}, folder / "b.safetensors")
+        (folder / "config.json").write_text("{}")
+        assert "holds what was fetched when there was no config.json" in fetched_again(capsys, *words)
+        (folder / "config.json").unlink()
+    save_file(dict(tensors), folder / "model.safetensors")
+    assert "when there was no model.safetensors" in fetched_again(
+        capsys, f"weights={folder}", f"out={tmp_path / 'one'}"
+    )
+
+
+@pytest.mark.parametrize("held", ["regnety_800mf", "custom"])
+def test_a_file_of_the_catalog_with_another_network_is_refused_and_both_are_named(
+    held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(CATALOG, "x", Known(url="https://x.org/m-known.pth", size="regnety_200mf", what="a test"))
+    model = MODEL if held == "custom" else RegNet.Config(size=held)
+    torch.save(network(3, model).state_dict(), tmp_path / "m-known.pth")
+    words = ["fetch", f"weights={tmp_path / 'm-known.pth'}", f"out={tmp_path / 'run'}"]
+    assert main(words) == 2
+    errors = capsys.readouterr().err
+    assert f"m-known.pth: holds {held}" in errors
+    assert "and the catalog has it as regnety_200mf" in errors
+    assert not (tmp_path / "run").exists()
+    said = shlex.split(errors.partition("Next: python -m pipeline ")[2])
+    assert main([*said, words[-1]]) == 0, "and what is said to do does it"
+    assert ("known as", "a test") in map(
+        tuple, json.loads((tmp_path / "run" / "results.json").read_text())["tables"][0]["rows"]
+    )
+
+
+def test_the_two_networks_called_rg_256_are_told_apart() -> None:
+    source = Source(file=Path("m.torch"), origin="", known=CATALOG["seer_rg256"])
+    fetch.hold_to_catalog("seer_rg256", source, RegNet.Config(size="seer_rg256"))
+    with pytest.raises(ArtifactError, match=r"holds custom \(ClassyVision's regnet_y_256gf: .*has it as seer_rg256"):
+        fetch.hold_to_catalog("seer_rg256", source, ELSEWHERE["ClassyVision's regnet_y_256gf"])
 
 
 def test_what_was_found_is_written_for_the_report(tmp_path: Path) -> None:
@@ -179,7 +290,9 @@ def test_a_wrong_setting_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("given", ["some.torch", "folder", "https://example.org/m.torch", "timm/regnety_320.seer"])
+@pytest.mark.parametrize(
+    "given", ["some.torch", "folder", "https://example.org/m.torch", "timm/regnety_320.seer", *CATALOG]
+)
 def test_weights_given_to_another_stage_lead_to_fetch(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +330,6 @@ def test_what_was_fetched_is_fine_tuned(chain: tuple[Path, Done], recipes: Path,
 def _of_vissl() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Trunk and heads as VISSL names them."""
     from pipeline.released.layouts import LAYOUTS
-    from tests.pipeline.released.test_imported import MODEL
 
     theirs = {LAYOUTS["vissl"].from_ours(name, MODEL): tensor for name, tensor in state().items()}
     parts = (

@@ -13,8 +13,8 @@ import torch
 from data_shards.stream import ShardSet
 from pipeline import config as recipes
 from pipeline.__main__ import main
-from pipeline.artifacts import Artifact
-from pipeline.checkpoints.store import read_tensors
+from pipeline.artifacts import Artifact, checkpoint_content
+from pipeline.checkpoints.store import content, read_tensors
 from pipeline.errors import ArtifactError, RunError
 from pipeline.stages import finetune
 from pipeline.stages.stage import execute
@@ -70,6 +70,9 @@ def test_a_run_ends_with_its_accuracy_and_an_average_that_is_a_checkpoint(alone:
     assert artifact.facts["checkpoint"] == f"averaged/checkpoints/step-{STEPS:09d}"
     assert artifact.facts["classes"] == ["class0", "class1", "class2"]
     assert artifact.facts["view"]["size"] == 32, "as the checkpoint asks for"
+    for facts in (artifact.facts, {**artifact.facts, "view": {"size": 48}}, {**artifact.facts, "classes": ["a", "b"]}):
+        told = checkpoint_content(content(alone / artifact.facts["checkpoint"]), facts)
+        assert (told == artifact.content) == (facts is artifact.facts)
     averaged = read_tensors(alone / artifact.facts["checkpoint"], "")
     last = read_tensors(alone / "checkpoints" / f"step-{STEPS:09d}", "")
     assert {"classifier.weight", "backbone.stem.conv.weight"} < set(averaged) == set(last)

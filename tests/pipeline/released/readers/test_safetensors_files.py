@@ -53,6 +53,21 @@ def test_a_missing_part_and_one_that_lies_elsewhere(tmp_path: Path) -> None:
         readers.read(index)
 
 
+def test_a_file_without_tensors_is_read_as_that(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "m.safetensors")
+    assert readers.read(tmp_path / "m.safetensors").tensors == {}
+
+
+def test_a_list_of_nothing_or_of_itself_is_refused(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {}}))
+    with pytest.raises(ArtifactError, match=r"index.json: lists no weights"):
+        readers.read(index)
+    index.write_text(json.dumps({"weight_map": {"x": index.name}}))
+    with pytest.raises(ArtifactError, match="which is a list itself"):
+        readers.read(index)
+
+
 def test_a_tensor_in_two_parts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="holds x, which another part holds too"):
         readers.read(parts(tmp_path, first={"x": torch.ones(1), "a": torch.ones(1)}, second={"x": torch.ones(1)}))

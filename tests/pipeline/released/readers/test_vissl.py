@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ArtifactError
 from pipeline.released import readers
+from pipeline.released.readers import fairscale_shards
 from tests.distributed import on_processes
 from tests.pipeline.released.readers import vissl_files
 
@@ -80,6 +81,43 @@ def test_a_file_without_a_trunk_says_so(tmp_path: Path) -> None:
     torch.save({"classy_state_dict": {"base_model": {}}}, tmp_path / "m.torch")
     with pytest.raises(ArtifactError, match="has no trunk below classy_state_dict"):
         readers.read(tmp_path / "m.torch")
+
+
+def damaged(folder: Path, how: str) -> Path:
+    """A checkpoint of VISSL in which something is of another kind than it writes."""
+    path = folder / "m.torch"
+    if how == "a slice":
+        vissl_files.sliced(path, TRUNK, HEADS)
+        torch.save(torch.ones(3), next((folder / "m_layers").iterdir()))
+    elif how == "meta without heads":
+        vissl_files.sharded(path, [(TRUNK, {}, HEADS, {})])
+        shard = torch.load(folder / "m_shard0.torch", weights_only=False)
+        shard["classy_state_dict"]["base_model"]["meta"]["heads"] = []
+        torch.save(shard, folder / "m_shard0.torch")
+    elif how == "more meta than heads":
+        vissl_files.sharded(path, [(TRUNK, {}, HEADS, {})])
+        shard = torch.load(folder / "m_shard0.torch", weights_only=False)
+        shard["classy_state_dict"]["base_model"]["model"]["heads"] = []
+        torch.save(shard, folder / "m_shard0.torch")
+    else:
+        torch.save(BROKEN[how], path)
+    return path
+
+
+BROKEN: dict[str, Any] = {
+    "no trunk": {"type": "slice_list", **vissl_files.around(None, {}, None)},
+    "heads are a tensor": {"type": "slice_list", **vissl_files.around({}, torch.ones(2), None)},
+    "heads are a list": {"type": "slice_list", **vissl_files.around({}, ["x"], None)},
+    "a number of shards": {"type": "shard_list", "shards": 3},
+    "a state of numbers": {"classy_state_dict": 3},
+}
+
+
+@pytest.mark.parametrize("how", [*BROKEN, "a slice", "meta without heads", "more meta than heads"])
+def test_what_vissl_would_not_write_is_one_sentence(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fairscale_shards, "joined", lambda *_: {})  # only what stands before it is asked about
+    with pytest.raises(ArtifactError, match=r"is of VISSL, but|holds no tensor, but m\.torch has (trunk|heads)"):
+        readers.read(damaged(tmp_path, how))
 
 
 def trunk() -> nn.Module:
