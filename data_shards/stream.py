@@ -126,6 +126,12 @@ class ShardSet:
         with ThreadPoolExecutor(min(_READERS, len(self.shards)), thread_name_prefix="keys") as pool:
             return [key for keys in pool.map(self._keys, range(len(self.shards))) for key in keys]
 
+    def keys_at(self, indices: NDArray[np.int64]) -> list[str]:
+        """The keys of samples by their global index within the split."""
+        shards = np.searchsorted(self._ends, indices, side="right")
+        within = indices - self._ends[shards] + self.counts[shards]
+        return [self.key(int(shard), int(sample)) for shard, sample in zip(shards, within, strict=True)]
+
     def place(self, shard: int) -> str:
         """The path or URL of a shard, for people."""
         return self._tars.place(self.shards[shard])

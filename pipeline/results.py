@@ -15,6 +15,8 @@ from pathlib import Path
 from pipeline.artifacts import write_atomically
 
 FILE = "results.json"
+SCORES = "scores.json"
+"""What else a stage found out, for programs: of every class, draw or head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,21 @@ class Chart:
     """Whether y are shares of 1, shown as percent."""
     logarithmic: bool = False
     """Whether x is spread by its logarithm."""
+
+
+def share(value: float) -> str:
+    """A share of 1 as tables show it: `12.34 %`."""
+    return f"{100 * value:.2f} %"
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval of shares: `24.05 to 31.88 %`."""
+    return f"{100 * low:.2f} to {share(high)}"
+
+
+def plus_minus(half: float) -> str:
+    """Half the width of an interval of shares about a mean: `± 1.20 %`."""
+    return f"± {share(half)}"
 
 
 def save(folder: Path, tables: Iterable[Table], charts: Iterable[Chart] = ()) -> None:

@@ -92,7 +92,7 @@ def _pictures(shards: Artifact) -> ShardSet:
         raise UserError(
             str(shards.path), "has one class", "a classifier tells two apart at least: give a folder for each class"
         )
-    classes.check(train, train.labels(), test)
+    classes.check(train.classes, train.labels(), test.labels(), str(shards.path))
     return train
 
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from pipeline.artifacts import Artifact
+from pipeline.results import SCORES
 from pipeline.runs import REPORT
-from pipeline.stages.finetune import SCORES
 
 _PAIRS = 5
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from data_shards import images
 from data_shards.errors import ImageError
 from data_shards.stream import ShardSet
 from pipeline.artifacts import Artifact
+from pipeline.evaluation.memory import free_memory
 from pipeline.models.regnet import RegNet
 from pipeline.released import backbones
 from pipeline.views import Evaluation
@@ -56,21 +55,6 @@ def look(train: ShardSet, checkpoint: Artifact) -> Known:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         on_gpu=on_gpu,
     )
-
-
-def free_memory(meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Bytes that a process may still take: what the system has, or less where its container says so."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", _text(meminfo), re.MULTILINE)
-    available = int(found[1]) * 1024 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    allowed = _text(limit).strip()
-    return min(available, int(allowed)) if allowed.isdecimal() else available
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def _side(shard_set: ShardSet) -> int:

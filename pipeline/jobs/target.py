@@ -20,7 +20,7 @@ from pipeline.errors import JobError
 from pipeline.stages import STAGES
 
 TRAINS = ("pretrain", "finetune", "linear")
-"""Stages of many tasks, which save checkpoints and go on from them."""
+"""Stages of many tasks, which save checkpoints and go on from them; `linear` over crops alone."""
 NO_SHARDS = ("shard", "fetch", "report")
 """Stages that read no shards."""
 FEATURES = ("knn", "linear", "lowshot", "retrieval")
@@ -42,6 +42,8 @@ class Target:
     """Shard sets that it reads."""
     cache: str | None = None
     """The folder on a node's disk for shards that lie at a URL."""
+    over: str | None = None
+    """What `linear` learns from, where it is told."""
 
     @classmethod
     def of(cls, stage: str, words: Sequence[str]) -> Target:
@@ -68,12 +70,13 @@ class Target:
             out=Path(str(tree.get("out", f"runs/{stage}"))),
             shards=() if stage in NO_SHARDS else tuple(map(str, listed)),
             cache=str(cache["folder"]) if isinstance(cache, dict) and "folder" in cache else None,
+            over=str(tree["over"]) if "over" in tree else None,
         )
 
     @property
     def trains(self) -> bool:
-        """Whether it has many tasks and goes on from checkpoints."""
-        return self.stage in TRAINS
+        """Whether it saves checkpoints and goes on from them; over features `linear` begins again, in minutes."""
+        return self.stage in TRAINS and (self.stage != "linear" or self.over == "crops")
 
     @property
     def processes(self) -> str | None:

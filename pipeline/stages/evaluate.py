@@ -6,13 +6,11 @@ earned. Several checkpoints that differ by their seeds give a mean and how sure 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from data_shards.ledger import Ledger
@@ -23,19 +21,20 @@ from data_shards.stream import ShardSet
 from pipeline import results
 from pipeline.artifacts import Artifact, digest, write_atomically
 from pipeline.config import to_mapping
-from pipeline.errors import ArtifactError, RunError
+from pipeline.errors import ArtifactError
 from pipeline.evaluation.classified import scorecard
 from pipeline.evaluation.classified.measured import Measured, measure
 from pipeline.evaluation.classified.real import Real
 from pipeline.evaluation.compute import Compute, Team, together
 from pipeline.evaluation.labels.asked_classes import Among, AskedClasses, Strangers
 from pipeline.released import backbones
+from pipeline.results import SCORES
 from pipeline.runs import Run
-from pipeline.stages.labelled import labelled
+from pipeline.stages.labelled import hash_of, labelled, require_same
 from pipeline.stages.stage import Input, Result
 from pipeline.views import Evaluation
 
-SCORES = "scores.json"
+REAL_CURE = "name ImageNet-ReaL's real.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +99,8 @@ def check(config: Config) -> None:
 
 def recheck(config: Config, artifact: Artifact) -> None:
     """Raise `RunError` where ReaL's file has become another one since the run."""
-    if config.real is not None and artifact.facts.get("real") != _hash(config.real):
-        raise RunError(config.real, f"has changed since {artifact.path} was made", "choose another out=DIR for it")
+    if config.real is not None:
+        require_same(config.real, REAL_CURE, artifact, "real")
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
@@ -146,7 +145,7 @@ def _measure(
     real = Real.read(config.real, len(checkpoint.facts["classes"])) if config.real is not None else None
 
     def judge(chosen: Tensor, indices: Tensor) -> tuple[int, int]:
-        return real.judge(chosen, _keys(shard_set, indices)) if real else (0, 0)
+        return real.judge(chosen, shard_set.keys_at(indices.numpy())) if real else (0, 0)
 
     with Loader(
         shard_set,
@@ -160,26 +159,13 @@ def _measure(
     ) as loader:
         found = measure(
             backbone, classifier, loader, asked, judge=judge, precision=compute.dtype, progress=progress
-        ).summed(team)
-    if found.unsound:
-        raise RunError(
-            str(checkpoint.path),
-            f"gives scores that are no numbers for {found.unsound:,} of {found.seen:,} images",
-            "use compute.precision=fp32, and a checkpoint whose training went well",
-        )
+        ).summed(team.sum)
+    found.require_sound(str(checkpoint.path), "use compute.precision=fp32, and a checkpoint whose training went well")
     if not found.accuracy.samples:
         raise ArtifactError(
             config.shards, f"has no sample in split {config.split} whose class is known", "name a split with labels"
         )
     return found
-
-
-def _keys(shard_set: ShardSet, indices: Tensor) -> list[str]:
-    """The keys of samples by their index within the split."""
-    ends = np.cumsum(shard_set.counts)
-    shards = np.searchsorted(ends, indices.numpy(), side="right")
-    within = indices.numpy() - ends[shards] + shard_set.counts[shards]
-    return [shard_set.key(int(a), int(b)) for a, b in zip(shards, within, strict=True)]
 
 
 def _result(
@@ -205,16 +191,9 @@ def _result(
         figures=scorecard.figures(found),
         facts={
             "views": [to_mapping(config.view or backbones.view(checkpoint)) for checkpoint in given],
-            **({"real": _hash(config.real)} if config.real is not None else {}),
+            **({"real": hash_of(config.real, REAL_CURE)} if config.real is not None else {}),
         },
     )
-
-
-def _hash(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ArtifactError(path, f"cannot be read ({error.strerror})", "name ImageNet-ReaL's real.json") from None
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -6,12 +6,10 @@ leaves is the network at the end of training, or its average over the steps wher
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,14 +25,15 @@ from pipeline.artifacts import Artifact, checkpoint_content, write_atomically
 from pipeline.checkpoints.state import AVERAGE, OBJECTIVE
 from pipeline.checkpoints.store import content
 from pipeline.config import to_mapping
-from pipeline.errors import ArtifactError, RunError, TrainingError
-from pipeline.evaluation.classified.accuracy import Accuracy
-from pipeline.evaluation.intervals import wilson
+from pipeline.errors import TrainingError
+from pipeline.evaluation.classified import scorecard
+from pipeline.evaluation.classified.measured import Measured
 from pipeline.evaluation.labels import classes, splits
 from pipeline.objectives import Classification
 from pipeline.released import backbones
+from pipeline.results import SCORES
 from pipeline.runs import Run
-from pipeline.stages.labelled import labelled
+from pipeline.stages.labelled import hash_of, labelled, require_same, say
 from pipeline.stages.stage import Input, Result
 from pipeline.training import trained
 from pipeline.training.ema import Average
@@ -45,7 +44,7 @@ from pipeline.training.settings import TrainerConfig
 from pipeline.training.weights import Weights
 from pipeline.views import Evaluation, Labelled
 
-SCORES = "scores.json"
+LIST_CURE = "labels is a share, or a file"
 AVERAGED = "averaged"
 """Folder of the run with the checkpoint of the average alone."""
 
@@ -117,8 +116,8 @@ def check(config: Config) -> None:
 
 def recheck(config: Config, artifact: Artifact) -> None:
     """Raise `RunError` where the list of labels has become another one since the run."""
-    if isinstance(config.labels, str) and artifact.facts.get("listed") != _hash(config.labels):
-        raise RunError(config.labels, f"has changed since {artifact.path} was made", "choose another out=DIR for it")
+    if isinstance(config.labels, str):
+        require_same(config.labels, LIST_CURE, artifact, "listed")
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
@@ -127,9 +126,10 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     train, test = (labelled(config.shards, split, "finetune") for split in (config.train, config.test))
     labels = train.labels()
     chosen = choose(config, train, labels)
-    doubts = classes.check(train, labels[chosen], test)
-    if run.writes and doubts:
-        print("\n".join(f"finetune: {doubt}" for doubt in doubts))
+    doubts = classes.check(
+        train.classes, labels[chosen], test.labels(), config.shards, train=config.train, test=config.test
+    )
+    say(run, "finetune", doubts)
     model = backbones.architecture(source)
     try:
         config.trainer.check_stages(tuple(model.stages().depths))
@@ -171,20 +171,20 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         average=config.average,
     )
     view = config.view or backbones.view(source)
-    fitted, accuracy = _measure(config, view, on_meta(), fitted, test, train.classes, run)
+    fitted, measured = _measure(config, view, on_meta(), fitted, test, train.classes, run)
     facts = {
         "checkpoint": str(fitted.checkpoint.relative_to(run.path)),
         "model": to_mapping(model),
         "view": to_mapping(view),
         "classes": list(train.classes),
         "labels": len(chosen),
-        **({"listed": _hash(config.labels)} if isinstance(config.labels, str) else {}),
+        **({"listed": hash_of(config.labels, LIST_CURE)} if isinstance(config.labels, str) else {}),
     }
     return Result(
         kind="checkpoint",
         content=checkpoint_content(fitted.content, facts),
         files=(SCORES, results.FILE, *fitted.files(run.path)) if run.writes else (),
-        figures={"accuracy": round(accuracy.top1, 4), "accuracy_top5": round(accuracy.top5, 4)},
+        figures=scorecard.figures([measured]),
         facts=facts,
     )
 
@@ -200,7 +200,9 @@ def choose(config: Config, train: ShardSet, labels: NDArray[np.int64]) -> NDArra
 
 def _weights(config: Config, source: Artifact, train: ShardSet) -> Weights:
     known = list(source.facts.get("classes") or ())
-    rows = classes.rows_of(train.classes, known, config.checkpoint) if config.classifier == "checkpoint" else None
+    rows = None
+    if config.classifier == "checkpoint":
+        rows = classes.rows_of(train.classes, known, config.shards, config.checkpoint)
     return Weights(source.path / str(source.facts["checkpoint"]), rows)
 
 
@@ -212,8 +214,8 @@ def _measure(
     test: ShardSet,
     names: Sequence[str],
     run: Run,
-) -> tuple[Fitted, Accuracy]:
-    """What the run has come to, as it lies on the disk: its checkpoint, and its accuracy over the whole test split."""
+) -> tuple[Fitted, Measured]:
+    """What the run has come to, as it lies on the disk: its checkpoint, and what that gives on the whole test split."""
     trainer = config.trainer
     device = trained.meet(trainer)
     trained.load(objective, fitted.checkpoint, trainer, device, AVERAGE if config.average else OBJECTIVE)
@@ -231,38 +233,16 @@ def _measure(
         ledger=Ledger(max_rate=config.max_bad),
     )
     with loader, Progress(test.samples, unit="images", label="finetune: test", quiet=not run.writes) as progress:
-        accuracy = trained.classify(objective, loader, progress)
+        measured = trained.classify(objective, loader, progress)
+    measured.require_sound(
+        str(fitted.checkpoint), "its training did not go well: lower optimizer.rate, and choose another out=DIR"
+    )
     if run.writes:
-        scores = accuracy.to_mapping(names)
-        write_atomically(run.path / SCORES, json.dumps(scores, indent=1))
-        run.record(step=fitted.steps, test_accuracy=accuracy.top1)
-        results.save(run.path, [table := _table(config, accuracy)])
-        print(table)
-        print(_confused(scores["confused"]))
-    return fitted, accuracy
-
-
-def _table(config: Config, accuracy: Accuracy) -> results.Table:
-    low, high = wilson(accuracy.right, accuracy.samples)
-    return results.Table(
-        title=f"Accuracy on {accuracy.samples:,} images of split {config.test}",
-        heads=("", "top-1", "95 % interval", "top-5"),
-        rows=[(config.start, f"{accuracy.top1:.2%}", f"{low:.2%} to {high:.2%}", f"{accuracy.top5:.2%}")],
-        note="The interval is for another test set of this size (Wilson).",
-    )
-
-
-def _confused(pairs: Sequence[Mapping[str, Any]]) -> results.Table:
-    return results.Table(
-        title="Most often taken for another",
-        heads=("is", "taken for", "images"),
-        rows=[(pair["is"], pair["taken_for"], str(pair["samples"])) for pair in pairs],
-        note="" if pairs else "nothing is",
-    )
-
-
-def _hash(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ArtifactError(path, f"cannot be read ({error.strerror})", "labels is a share, or a file") from None
+        write_atomically(run.path / SCORES, json.dumps(scorecard.scores(measured, names), indent=1))
+        run.record(step=fitted.steps, test_accuracy=measured.accuracy.top1)
+        named: dict[str, Measured] = {config.start: measured}
+        summary = scorecard.summary(named, config.test)
+        # The report draws classes and pairs from the scores, of all runs.
+        results.save(run.path, [summary], [scorecard.reliability(named)])
+        print(summary, scorecard.worst(measured, names), scorecard.confused(measured, names), sep="\n\n", flush=True)
+    return fitted, measured

@@ -15,14 +15,15 @@ from torch import Tensor
 from data_shards.progress import Progress
 from pipeline import results
 from pipeline.artifacts import Artifact, digest
-from pipeline.errors import ArtifactError
 from pipeline.evaluation.compute import Processes, Team, together
 from pipeline.evaluation.feature_sets.asked import bank, rounds
 from pipeline.evaluation.feature_sets.feature_set import FeatureSet
+from pipeline.evaluation.labels import classes
 from pipeline.evaluation.search.knn import Grid
 from pipeline.evaluation.search.neighbours import nearest
-from pipeline.results import Chart, Table
+from pipeline.results import Chart, Table, share
 from pipeline.runs import Run
+from pipeline.stages.labelled import say
 from pipeline.stages.stage import Input, Result
 
 
@@ -71,9 +72,16 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     for split in (config.bank, config.query):
         features.check(split, *taps)
     known, asks = features.labels(config.bank), features.labels(config.query)
-    for split, labels in ((config.bank, known), (config.query, asks)):
-        if not (labels >= 0).any():
-            raise ArtifactError(config.features, f"has no labelled sample in split {split}", "name a split with labels")
+    doubts = classes.check(
+        features.classes,
+        known.numpy(),
+        asks.numpy(),
+        config.features,
+        train=config.bank,
+        test=config.query,
+        refuse=False,
+    )
+    say(run, "knn", doubts)
     labelled = torch.nonzero(known >= 0).flatten()
     chosen = labelled[_spread(len(labelled), config.asked)]
     with together() as team:
@@ -87,7 +95,7 @@ def _search(
     config: Config, features: FeatureSet, tap: str, chosen: Tensor, team: Team, progress: Progress
 ) -> tuple[Grid, Grid]:
     """Counts over all processes: for the bank's chosen samples, and for the queries."""
-    device, k, classes = config.compute.device(), max(config.ks), len(features.classes)
+    device, k, count = config.compute.device(), max(config.ks), len(features.classes)
     found = []
     for split, rows in ((config.bank, chosen), (config.query, None)):
         counts = torch.zeros(2, len(config.ks), len(config.temperatures), dtype=torch.int64)
@@ -95,7 +103,7 @@ def _search(
         for queries in rounds(features, split, tap, team, rows):
             own = queries.indices if split == config.bank else None
             near = nearest(queries.features.to(device), bank(features, config.bank, tap), k, own=own)
-            grid = Grid.of(near, queries.labels, classes, config.ks, config.temperatures)
+            grid = Grid.of(near, queries.labels, count, config.ks, config.temperatures)
             counts += torch.stack([grid.top1, grid.top5])
             asked += grid.asked
             progress.update(len(queries.labels))
@@ -117,7 +125,7 @@ def _result(config: Config, run: Run, grids: Mapping[str, tuple[Grid, Grid]]) ->
         row, column = own.best()
         top1, top5 = (float(counts[row, column]) / grid.asked for counts in (grid.top1, grid.top5))
         k, temperature = config.ks[row], config.temperatures[column]
-        rows.append([tap, f"{k}", f"{temperature:g}", f"{top1:.2%}", f"{top5:.2%}"])
+        rows.append([tap, f"{k}", f"{temperature:g}", share(top1), share(top5)])
         figures[tap] = {"knn": round(top1, 6), "knn_top5": round(top5, 6), "k": k, "temperature": temperature}
         table, chart = _drawn(config, tap, grid)
         tables.append(table)
@@ -134,7 +142,13 @@ def _result(config: Config, run: Run, grids: Mapping[str, tuple[Grid, Grid]]) ->
         print("\n\n".join(map(str, tables)), flush=True)
     # Of several taps the first one's are the headline: choosing the best by the queries would flatter it.
     first = next(iter(figures.values()))
-    return Result(kind="scores", content=digest(figures), files=(results.FILE,), figures=first)
+    return Result(
+        kind="scores",
+        content=digest(figures),
+        files=(results.FILE,),
+        figures={name: first[name] for name in ("knn", "knn_top5")},
+        facts={name: first[name] for name in ("k", "temperature")},
+    )
 
 
 def _drawn(config: Config, tap: str, grid: Grid) -> tuple[Table, Chart]:
@@ -144,7 +158,7 @@ def _drawn(config: Config, tap: str, grid: Grid) -> tuple[Table, Chart]:
     table = Table(
         title=f"kNN accuracy of {tap}, by k and temperature",
         heads=("k", *names),
-        rows=[[f"{k}", *map("{:.2%}".format, line)] for k, line in zip(config.ks, shares, strict=True)],
+        rows=[[f"{k}", *map(share, line)] for k, line in zip(config.ks, shares, strict=True)],
     )
     columns = zip(names, zip(*shares, strict=True), strict=True)
     chart = Chart(

@@ -33,8 +33,9 @@ from pipeline.evaluation.heads.probing import Probing, ask
 from pipeline.evaluation.labels import classes
 from pipeline.models.taps import AVERAGE, Tap, taps
 from pipeline.released import backbones
+from pipeline.results import SCORES
 from pipeline.runs import Run
-from pipeline.stages.labelled import labelled
+from pipeline.stages.labelled import labelled, say
 from pipeline.stages.stage import Input, Result
 from pipeline.training import trained
 from pipeline.training.fit import Fitted, fit
@@ -43,8 +44,6 @@ from pipeline.training.schedules import Duration, Schedule, WarmupCosine
 from pipeline.training.settings import TrainerConfig
 from pipeline.training.weights import Weights
 from pipeline.views import Evaluation, Labelled
-
-SCORES = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +130,15 @@ def _over_features(config: Config, features: FeatureSet, run: Run) -> Found:
         features.check(split, *names)
     rows = features.rows(config.train) + features.rows(config.test)
     linear.check_memory(4 * rows * sum(widths.values()), config.features)
-    vectors, labels = _read(features, config.train, names)
+    labels = features.labels(config.train)
     everyone, kept, asked = dealt(labels, config.held_out, config.seed, config.features)
+    _check_classes(config, features.classes, labels[kept], features.labels(config.test), config.features, run)
+    run.rewind(lambda _: False)
+    vectors = _read(features, config.train, names)
     count = len(features.classes)
     grid = config.grid.build(widths, count, config.trainer.batch).to(device)
     _train(config, grid, vectors, labels, kept, run, f"linear: {len(grid.heads)} heads")
-    test, answers = _read(features, config.test, names)
+    test, answers = _read(features, config.test, names), features.labels(config.test)
     held, tested = linear.ask(grid, vectors, labels, asked)[0], linear.ask(grid, test, answers)[0]
     choice = Choice(grid.heads, held, tested, len(asked), int((answers >= 0).sum()))
     head = choice.head
@@ -148,8 +150,13 @@ def _over_features(config: Config, features: FeatureSet, run: Run) -> Found:
     return choice, accuracy, features.classes, f"trained again on all {len(everyone):,} labels"
 
 
-def _read(features: FeatureSet, split: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:
-    return {name: features.read(split, name).features for name in names}, features.labels(split)
+def _check_classes(config: Config, names: tuple[str, ...], learnt: Tensor, asked: Tensor, where: str, run: Run) -> None:
+    doubts = classes.check(names, learnt.numpy(), asked.numpy(), where, train=config.train, test=config.test)
+    say(run, "linear", doubts)
+
+
+def _read(features: FeatureSet, split: str, names: tuple[str, ...]) -> dict[str, Tensor]:
+    return {name: features.read(split, name).features for name in names}
 
 
 def _train(
@@ -201,9 +208,7 @@ def _over_crops(config: Config, source: Artifact, run: Run) -> tuple[Fitted, Fou
         objective = _probing(config, source, wanted, widths, len(train.classes))
     labels = torch.from_numpy(train.labels())
     _, kept, asked = dealt(labels, config.held_out, config.seed, config.shards)
-    doubts = classes.check(train, labels[kept].numpy(), test)
-    if run.writes and doubts:
-        print("\n".join(f"linear: {doubt}" for doubt in doubts))
+    _check_classes(config, train.classes, labels[kept], torch.from_numpy(test.labels()), config.shards, run)
     loader = Loader(
         train,
         config.views.build(),
@@ -276,7 +281,6 @@ def _result(
         "accuracy": round(accuracy.top1, 4),
         "accuracy_top5": round(accuracy.top5, 4),
         "held_out": round(choice.accuracy, 4),
-        "rate": choice.head.rate,
     }
     scores = {**accuracy.to_mapping(classes), **choice.to_mapping()}
     if run.writes:

@@ -15,17 +15,16 @@ from torch import Tensor
 from data_shards.progress import Progress
 from pipeline import results
 from pipeline.artifacts import Artifact, digest, write_atomically
-from pipeline.errors import ArtifactError
+from pipeline.evaluation.compute import Processes
 from pipeline.evaluation.feature_sets.feature_set import FeatureSet
 from pipeline.evaluation.heads.lowshot import Fit, fit
 from pipeline.evaluation.intervals import over_seeds
-from pipeline.evaluation.labels import splits
+from pipeline.evaluation.labels import classes, splits
 from pipeline.models.taps import AVERAGE
-from pipeline.results import Chart, Table
+from pipeline.results import SCORES, Chart, Table, plus_minus, share
 from pipeline.runs import Run
+from pipeline.stages.labelled import say
 from pipeline.stages.stage import Input, Result
-
-SCORES = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +51,8 @@ class Config:
     """Most iterations of L-BFGS per fit."""
     seed: int = 0
     """Seed of the first draw; the others count on from it."""
+    compute: Processes = field(default_factory=Processes, metadata={"identity": False})
+    """On what it is fitted, by one process."""
 
     def __post_init__(self) -> None:
         if not self.shots or min(self.shots) < 1 or len(set(self.shots)) < len(self.shots):
@@ -60,6 +61,8 @@ class Config:
             raise ValueError("draws and iterations must be at least 1")
         if not self.strengths or min(self.strengths) <= 0:
             raise ValueError("strengths needs at least one number, all above 0")
+        if self.compute.processes > 1:
+            raise ValueError("one process fits; leave compute.devices and compute.nodes at 1")
 
     @property
     def seeds(self) -> range:
@@ -79,8 +82,12 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
     features.check(config.train, config.tap)
     features.check(config.test, config.tap)
     labels = features.labels(config.train)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _check_classes(config, features, labels)
+    answers = features.labels(config.test)
+    doubts = classes.check(
+        features.classes, labels.numpy(), answers.numpy(), config.features, train=config.train, test=config.test
+    )
+    say(run, "lowshot", doubts)
+    device = config.compute.device()
     bank, rows = _drawn(config, features, labels)
     fits = []
     with Progress(len(config.shots) * config.draws, unit="fits", label="lowshot") as progress:
@@ -103,19 +110,6 @@ def _shots(labels: Tensor, count: int, seed: int) -> Tensor:
     return torch.from_numpy(splits.few(labels.numpy(), count, seed))
 
 
-def _check_classes(config: Config, features: FeatureSet, labels: Tensor) -> None:
-    """Raise `ArtifactError` for a class without a sample to draw."""
-    there = torch.bincount(labels[labels >= 0], minlength=len(features.classes))
-    empty = [name for name, count in zip(features.classes, there.tolist(), strict=True) if not count]
-    if empty:
-        named = f"{', '.join(empty[:5])}{' and others' if len(empty) > 5 else ''}"
-        raise ArtifactError(
-            config.features,
-            f"has no labelled sample of {named} in split {config.train!r}",
-            "low-shot needs some of each class; pack shards without the empty classes",
-        )
-
-
 def _drawn(config: Config, features: FeatureSet, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Features of all samples that some draw takes, and their rows; in memory are these and one file."""
     rows = torch.unique(torch.cat([_shots(labels, max(config.shots), seed) for seed in config.seeds]))
@@ -136,9 +130,15 @@ def _result(
         part = slice(place * config.draws, (place + 1) * config.draws)
         mean, half = over_seeds(accuracies[part]) if config.draws > 1 else (accuracies[part][0], None)
         figures[f"accuracy_{count}_shots"] = round(mean, 4)
-        interval = f"{100 * mean:.2f} %" if half is None else f"{100 * mean:.2f} ± {100 * half:.2f} %"
         strengths = sorted({one.strength for one in fits[part]})
-        rows.append([str(count), interval, ", ".join(f"{strength:g}" for strength in strengths)])
+        rows.append(
+            [
+                str(count),
+                share(mean),
+                "" if half is None else plus_minus(half),
+                ", ".join(f"{strength:g}" for strength in strengths),
+            ]
+        )
         line.append((float(count), round(mean, 4)))
         scores[str(count)] = {
             "accuracy": round(mean, 4),
@@ -147,9 +147,9 @@ def _result(
         }
     table = Table(
         title="Low-shot accuracy",
-        heads=("samples a class", "top-1", "penalty"),
+        heads=("samples a class", "top-1", "95 % interval", "penalty"),
         rows=rows,
-        note=f"{config.tap}; mean of {config.draws} draws with its 95 % interval, on {samples:,} of {config.test}.",
+        note=f"{config.tap}; {_draws(config.draws)}, on {samples:,} of {config.test}.",
     )
     chart = Chart(
         title="Low-shot accuracy",
@@ -168,3 +168,7 @@ def _result(
         figures=figures,
         facts={"classes": list(features.classes)},
     )
+
+
+def _draws(count: int) -> str:
+    return "one draw" if count == 1 else f"mean of {count} draws with its interval (Student's)"

@@ -23,12 +23,11 @@ from pipeline.evaluation.search.knn import KNN
 from pipeline.models.initialise import initialise
 from pipeline.models.regnet import RegNet
 from pipeline.released import backbones
+from pipeline.results import SCORES
 from pipeline.runs import Run
 from pipeline.stages.labelled import labelled
 from pipeline.stages.stage import Input, Result
 from pipeline.views import Evaluation
-
-SCORES = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)

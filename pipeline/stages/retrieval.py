@@ -19,9 +19,11 @@ from pipeline.evaluation.compute import Processes, Team, together
 from pipeline.evaluation.feature_sets.asked import bank, rounds
 from pipeline.evaluation.feature_sets.feature_set import FeatureSet
 from pipeline.evaluation.search.retrieval import RELEVANT_BYTES, sums
-from pipeline.results import Table
+from pipeline.results import Chart, Table, share
 from pipeline.runs import Run
 from pipeline.stages.stage import Input, Result
+
+_COUNTS = ("queries", "unanswerable")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +81,16 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         figures[tap] = {**shares, "queries": answered, "unanswerable": unanswerable}
     table = _table(config, figures)
     if run.writes:
-        results.save(run.path, [table])
+        results.save(run.path, [table], [_chart(config, tap, found) for tap, found in figures.items()])
         print(table, flush=True)
-    return Result(kind="scores", content=digest(figures), files=(results.FILE,), figures=next(iter(figures.values())))
+    first = next(iter(figures.values()))
+    return Result(
+        kind="scores",
+        content=digest(figures),
+        files=(results.FILE,),
+        figures={name: first[name] for name in _shares(first)},
+        facts={name: first[name] for name in _COUNTS},
+    )
 
 
 def _search(
@@ -103,14 +112,31 @@ def _search(
     return found
 
 
+def _shares(found: Mapping[str, float]) -> list[str]:
+    return [name for name in found if name not in _COUNTS]
+
+
+def _chart(config: Config, tap: str, found: Mapping[str, float]) -> Chart:
+    return Chart(
+        title=f"Retrieval by {tap}",
+        series=[
+            (f"{title}@k", [(float(k), found[f"{name}_at_{k}"]) for k in sorted(config.ks)])
+            for title, name in (("mAP", "map"), ("recall", "recall"))
+        ],
+        along="k, the length of the list that is looked at",
+        percent=True,
+        logarithmic=True,
+    )
+
+
 def _table(config: Config, figures: Mapping[str, Mapping[str, float]]) -> Table:
     first = next(iter(figures.values()))
     among = f"the others of {config.query}" if config.query == config.gallery else config.gallery
     left = int(first["unanswerable"])
-    names = [name for name in first if name not in ("queries", "unanswerable")]
+    names = _shares(first)
     return Table(
         title=f"Retrieval: {int(first['queries']):,} queries of {config.query} among {among}",
         heads=("tap", *(name.replace("map", "mAP").replace("_at_", "@") for name in names)),
-        rows=[[tap, *(f"{found[name]:.2%}" for name in names)] for tap, found in figures.items()],
+        rows=[[tap, *(share(found[name]) for name in names)] for tap, found in figures.items()],
         note=f"{left:,} samples more have no other of their class there, and do not count." if left else "",
     )

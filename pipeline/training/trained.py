@@ -3,7 +3,7 @@
 meet(trainer)                             the device of this process; the processes know each other from here on
 load(objective, checkpoint, trainer, …)   an objective on the meta device becomes the one in a checkpoint
 keep(objective, folder, step)             a checkpoint of it alone: of an average, which then is like any other
-classify(objective, loader)               how often it is right, each process looking at its share
+classify(objective, loader, progress)     how good it is, each process looking at its share
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from data_shards.progress import Progress
 from pipeline import distributed
 from pipeline.checkpoints.state import OBJECTIVE
 from pipeline.checkpoints.store import Saved, read_into, save
-from pipeline.evaluation.classified.accuracy import Accuracy
+from pipeline.evaluation.classified.measured import Measured
 from pipeline.objectives.classification import Classification
 from pipeline.objectives.collectives import sum_
 from pipeline.objectives.objective import Objective
@@ -69,20 +69,17 @@ def keep(objective: Objective, folder: Path, step: int) -> Saved:
 
 
 @torch.no_grad()
-def classify(objective: Classification, loader: Loader, progress: Progress) -> Accuracy:
-    """Accuracy over the samples of all processes' loaders, in all of them. A collective, also in each batch."""
+def classify(objective: Classification, loader: Loader, progress: Progress) -> Measured:
+    """How good it is on the samples of all processes' loaders, in all of them. A collective, also in each batch."""
     device = next(objective.parameters()).device
     classes = objective.classifier.out_features
-    counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=device)
+    found = Measured.of(torch.empty(0, classes), torch.empty(0, dtype=torch.int64), 0)
     for batch in loader:
         views, own = Views.of(batch), torch.from_numpy(batch.own)
         crops = views.crops[0][:1]
         if not len(own):  # the others have samples left, and wait for this process in every layer
             crops = crops.new_zeros(1, 1, *crops.shape[2:])
-        scores = objective.scores(crops.to(device, non_blocking=True))[: len(own)]
-        found = Accuracy.of(scores[own.to(device)], views.labels[own].to(device))
-        counts[:-1] += found.confusion.flatten()
-        counts[-1] += found.in_top5
+        scores = objective.scores(crops.to(device, non_blocking=True))[: len(own)].cpu()
+        found += Measured.of(scores[own], views.labels[own], len(own))
         progress.update(loader.world * len(own))
-    counts = sum_(counts).cpu()
-    return Accuracy(counts[:-1].view(classes, classes), int(counts[-1]))
+    return found.summed(lambda part: sum_(part.to(device)).cpu())

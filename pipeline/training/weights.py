@@ -1,7 +1,8 @@
 """Weights of another run, into an objective that is sharded already: each process reads the rows that it keeps.
 
-Weights(directory).load(objective)                     what training begins with: the backbone, perhaps classes
-trained(objective, directory, trainer, device)         what training has left, ready for forward passes
+Weights(directory).load(objective)      what training begins with: the backbone, perhaps classes
+
+What training has left is loaded by `trained.py`.
 """
 
 from __future__ import annotations

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from data_shards.batch import Batch
-from pipeline.evaluation.features import Counter, extract
-from pipeline.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -88,19 +84,3 @@ class Accuracy:
                 for is_, taken, count in self.confused(pairs)
             ],
         }
-
-
-def classify(
-    backbone: Backbone,
-    classifier: Callable[[Tensor], Tensor],
-    batches: Iterable[Batch],
-    *,
-    precision: torch.dtype = torch.float32,
-    progress: Counter | None = None,
-) -> Accuracy:
-    """Accuracy of `classifier` on features of the first crop of every sample."""
-    device = next(backbone.parameters()).device
-    features = extract(backbone, batches, precision=precision, progress=progress)
-    with torch.no_grad():
-        scores = classifier(features.features.to(device)).cpu()
-    return Accuracy.of(scores, features.labels)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from data_shards.batch import Batch
+from pipeline.errors import RunError
 from pipeline.evaluation.classified.accuracy import Accuracy
 from pipeline.evaluation.classified.calibration import Calibration
-from pipeline.evaluation.compute import Team
 from pipeline.evaluation.features import Counter, tapped
 from pipeline.evaluation.labels.asked_classes import AskedClasses
 from pipeline.models.backbone import Backbone
@@ -46,23 +46,30 @@ class Measured:
             (self.real[0] + other.real[0], self.real[1] + other.real[1]),
         )
 
-    def summed(self, team: Team) -> Measured:
-        """Over all processes, in all of them. A collective."""
+    def summed(self, total: Callable[[Tensor], Tensor]) -> Measured:
+        """Over all processes, in all of them; `total` sums a tensor over them, such as `Team.sum`. A collective."""
         accuracy, calibration = self.accuracy, self.calibration
         counts = torch.tensor([accuracy.in_top5, self.seen, self.unsound, *self.real])
-        in_top5, seen, unsound, *real = team.sum(counts).tolist()
+        in_top5, seen, unsound, *real = total(counts).tolist()
         return Measured(
-            Accuracy(team.sum(accuracy.confusion), in_top5),
+            Accuracy(total(accuracy.confusion), in_top5),
             Calibration(
-                team.sum(calibration.counts),
-                team.sum(calibration.right),
-                team.sum(calibration.confidence),
-                float(team.sum(torch.tensor(calibration.surprise, dtype=torch.float64))),
+                total(calibration.counts),
+                total(calibration.right),
+                total(calibration.confidence),
+                float(total(torch.tensor(calibration.surprise, dtype=torch.float64))),
             ),
             seen,
             unsound,
             (real[0], real[1]),
         )
+
+    def require_sound(self, where: str, cure: str) -> None:
+        """Raise `RunError` with a `cure` where the network, which lies at `where`, gave scores that are no numbers."""
+        if self.unsound:
+            raise RunError(
+                where, f"gives scores that are no numbers for {self.unsound:,} of {self.seen:,} images", cure
+            )
 
 
 def measure(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.classified.measured import Measured
 from pipeline.evaluation.intervals import over_seeds, wilson
-from pipeline.results import Chart, Table
+from pipeline.results import Chart, Table, interval, plus_minus, share
 
 SHOWN = 10
 """Rows of the tables of classes and of pairs."""
@@ -60,12 +60,11 @@ def summary(named: Mapping[str, Measured], split: str) -> Table:
     found = list(named.values())
     rows = []
     for name, one in named.items():
-        low, high = wilson(one.accuracy.right, one.accuracy.samples)
-        rows.append(_row(name, means([one]), f"{low:.2%} – {high:.2%}"))
+        rows.append(_row(name, means([one]), interval(*wilson(one.accuracy.right, one.accuracy.samples))))
     notes = ["The interval is Wilson's: what another test of this size might give."]
     if len(found) > 1:
         between = over_seeds([one.accuracy.top1 for one in found])[1]
-        rows.append(_row(f"mean of {len(found)}", means(found), f"± {between:.2%}"))
+        rows.append(_row(f"mean of {len(found)}", means(found), plus_minus(between)))
         notes.append("That of the mean is Student's: what other seeds might give.")
     if left_out := found[0].seen - found[0].accuracy.samples:
         notes.append(f"Images without a label that is known, or that cannot be decoded, are left out: {left_out:,}.")
@@ -78,10 +77,10 @@ def summary(named: Mapping[str, Measured], split: str) -> Table:
     )
 
 
-def _row(name: str, mean: Mapping[str, float], interval: str) -> list[str]:
-    behind = [f"{mean[key]:.2%}" for key in ("accuracy_top5", "accuracy_balanced", "calibration_error")]
-    real = [f"{mean['accuracy_real']:.2%}"] if "accuracy_real" in mean else []
-    return [name, f"{mean['accuracy']:.2%}", interval, *behind, f"{mean['nll']:.3f}", *real]
+def _row(name: str, mean: Mapping[str, float], sure: str) -> list[str]:
+    behind = [share(mean[key]) for key in ("accuracy_top5", "accuracy_balanced", "calibration_error")]
+    real = [share(mean["accuracy_real"])] if "accuracy_real" in mean else []
+    return [name, share(mean["accuracy"]), sure, *behind, f"{mean['nll']:.3f}", *real]
 
 
 def worst(measured: Measured, classes: Sequence[str]) -> Table:
@@ -91,8 +90,8 @@ def worst(measured: Measured, classes: Sequence[str]) -> Table:
     places = sorted((n for n, count in enumerate(counts) if count), key=lambda n: (shares[n], n))
     rows = []
     for place in places[:SHOWN]:
-        low, high = wilson(int(confusion[place, place]), counts[place])
-        rows.append([classes[place], f"{shares[place]:.2%}", f"{low:.2%} – {high:.2%}", f"{counts[place]:,}"])
+        sure = interval(*wilson(int(confusion[place, place]), counts[place]))
+        rows.append([classes[place], share(shares[place]), sure, f"{counts[place]:,}"])
     return Table(
         title="Classes" if len(places) <= SHOWN else f"Classes: the worst {SHOWN} of {len(places):,}",
         heads=("class", "top-1", "95 % interval", "images"),
@@ -103,13 +102,12 @@ def worst(measured: Measured, classes: Sequence[str]) -> Table:
 def confused(measured: Measured, classes: Sequence[str]) -> Table:
     """The pairs of classes most often confused."""
     counts = measured.accuracy.confusion.sum(1).tolist()
+    pairs = measured.accuracy.confused(SHOWN)
     return Table(
         title="Most often taken for another",
         heads=("is", "taken for", "images", "share of its class"),
-        rows=[
-            [classes[is_], classes[taken], f"{count:,}", f"{count / counts[is_]:.1%}"]
-            for is_, taken, count in measured.accuracy.confused(SHOWN)
-        ],
+        rows=[[classes[is_], classes[taken], f"{count:,}", share(count / counts[is_])] for is_, taken, count in pairs],
+        note="" if pairs else "nothing is",
     )
 
 

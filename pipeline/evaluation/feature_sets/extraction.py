@@ -134,7 +134,7 @@ class Extraction:
         columns = {
             INDEX: rows.indices[there],
             LABEL: rows.labels[there],
-            KEY: self._keys(rows.indices[there]),
+            KEY: np.array(self.shard_set.keys_at(rows.indices[there]), np.str_),
             **{name: values[there] for name, values in rows.vectors.items()},
         }
         part.path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,13 +147,6 @@ class Extraction:
             "bad": [asdict(sample) for sample in bad],
         }
         write_atomically(part.beside, json.dumps(facts))
-
-    def _keys(self, indices: NDArray[np.int64]) -> NDArray[np.str_]:
-        ends = np.cumsum(self.shard_set.counts)
-        shards = np.searchsorted(ends, indices, side="right")
-        within = indices - ends[shards] + self.shard_set.counts[shards]
-        keys = [self.shard_set.key(int(a), int(b)) for a, b in zip(shards, within, strict=True)]
-        return np.array(keys, np.str_)
 
 
 class Rows:

@@ -3,6 +3,7 @@
     features = FeatureSet(artifact)                          # or FeatureSet.at("runs/features", wanted_by="knn")
     for chunk in features.chunks("train", "res4 pool 2x1"):  # Features: vectors, labels, indices
         …
+    features.keys("train")                                   # what the samples are called in the shards
 
 A chunk is a file or a piece of one, so a split of any size can be passed over, again and again. Samples that could not
 be decoded have no row; samples without a label have -1.
@@ -58,17 +59,10 @@ class FeatureSet:
         """Rows of a split: its samples that could be decoded."""
         return sum(self._counts(split))
 
-    def left_out(self, split: str) -> int:
-        """Samples of a split that could not be decoded, and have no row."""
-        return int(self._of(split)["left_out"])
-
     def labels(self, split: str) -> Tensor:
         """Class of each row (rows), int64, -1 where it has none."""
-        return self._column(split, LABEL)
-
-    def indices(self, split: str) -> Tensor:
-        """Index within the split of each row (rows), int64, rising."""
-        return self._column(split, INDEX)
+        found = np.concatenate([read(path, LABEL)[0] for path in self._paths(split)])
+        return torch.from_numpy(found.astype(np.int64))
 
     def keys(self, split: str) -> list[str]:
         """Key in the shards of each row."""
@@ -135,6 +129,3 @@ class FeatureSet:
 
     def _paths(self, split: str) -> list[Path]:
         return [self.artifact.path / part["file"] for part in self._of(split)["parts"]]
-
-    def _column(self, split: str, name: str) -> Tensor:
-        return torch.from_numpy(np.concatenate([read(path, name)[0] for path in self._paths(split)]).astype(np.int64))

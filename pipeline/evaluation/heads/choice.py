@@ -14,7 +14,7 @@ from pipeline.evaluation.classified.accuracy import Accuracy
 from pipeline.evaluation.heads.grid import Head
 from pipeline.evaluation.intervals import wilson
 from pipeline.evaluation.labels import splits
-from pipeline.results import Chart, Table
+from pipeline.results import Chart, Table, interval, share
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Choice:
 
     def tables(self, accuracy: Accuracy, how: str) -> list[Table]:
         """What the chosen head reaches on the test samples, and the grid. `how` says what it was trained on."""
-        low, high = (f"{100 * share:.2f}" for share in wilson(accuracy.right, accuracy.samples))
-        shares = [f"{100 * accuracy.top1:.2f} %", f"{low} … {high} %", f"{100 * accuracy.top5:.2f} %"]
+        sure = interval(*wilson(accuracy.right, accuracy.samples))
+        shares = [share(accuracy.top1), sure, share(accuracy.top5)]
         note = f"{self.head}: best on {self.held_out_samples:,} samples held out, {how}."
         heads = ("", "top-1", "95 % interval", "top-5", "samples")
         probe = Table(title="Linear probe", heads=heads, rows=[["test", *shares, f"{accuracy.samples:,}"]], note=note)
@@ -72,7 +72,7 @@ class Choice:
             place = places[best(self.held_out[places])]
             head = self.heads[place]
             norm = "with" if head.batch_norm else "without"
-            rows.append([head.tap, norm, f"{head.rate:g}", *(f"{100 * share[place]:.2f} %" for share in (held, test))])
+            rows.append([head.tap, norm, f"{head.rate:g}", *(share(found[place]) for found in (held, test))])
         note = f"Trained without what was held out. {self.doubt()}".strip()
         heads = ("tap", "BatchNorm", "rate", "held out", "test")
         return Table(title="Best rate of each tap", heads=heads, rows=rows, note=note)

@@ -8,7 +8,6 @@ As in training, a batch may span two passes over the samples, and the order is a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from pipeline.errors import RunError
 from pipeline.evaluation.classified.accuracy import Accuracy
 from pipeline.evaluation.heads.grid import Grid, together
+from pipeline.evaluation.memory import free_memory
 
 CHUNK = 4096
 """Rows that are asked about at once."""
@@ -96,19 +96,9 @@ def ask(
 
 def check_memory(needed: int, where: str) -> None:
     """Raise `RunError` where features of so many bytes do not fit into memory: batches are drawn from all of them."""
-    if needed > (there := memory()):
+    if needed > (there := free_memory()):
         raise RunError(
             where,
             f"holds {needed / 1e9:.1f} GB of these taps in fp32, and {there / 1e9:.1f} GB of memory are free",
             "probe one tap after the other with taps=[NAME], or stream pictures with over=crops",
         )
-
-
-def memory() -> int:
-    """Bytes of this machine's memory that are free for more."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            found = next(line for line in lines if line.startswith("MemAvailable"))
-        return int(found.split()[1]) << 10
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -81,7 +81,7 @@ class LogisticRegression:
         # From strong to weak: each optimum is a good start for the next.
         for strength in sorted(self.config.strengths, reverse=True):
             weight = minimise(values[kept], labels[kept], weight, strength, self.config.iterations)
-            correct = (_predict(values[held], weight).argmax(1) == labels[held]).float().mean()
+            correct = (predict(values[held], weight).argmax(1) == labels[held]).float().mean()
             scores.append((float(correct), strength))
         return max(scores)[1]
 
@@ -100,7 +100,7 @@ def minimise(values: Tensor, labels: Tensor, start: Tensor, strength: float, ite
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(_predict(values, weight), labels) + strength / 2 * weight[:, :-1].square().sum()
+        value = F.cross_entropy(predict(values, weight), labels) + strength / 2 * weight[:, :-1].square().sum()
         torch.autograd.backward(value)
         return value
 
@@ -109,5 +109,6 @@ def minimise(values: Tensor, labels: Tensor, start: Tensor, strength: float, ite
     return weight.detach()
 
 
-def _predict(values: Tensor, weight: Tensor) -> Tensor:
+def predict(values: Tensor, weight: Tensor) -> Tensor:
+    """Class scores (N, classes) of values (N, D) by weights (classes, D + 1), the bias last."""
     return F.linear(values, weight[:, :-1], weight[:, -1])

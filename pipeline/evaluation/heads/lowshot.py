@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.evaluation.heads.logistic import minimise
+from pipeline.evaluation.heads.logistic import minimise, predict
 
 FOLDS = 3
 
@@ -35,7 +35,7 @@ class Fit(NamedTuple):
 
 
 def fit(features: Tensor, labels: Tensor, classes: int, strengths: Sequence[float], iterations: int) -> Fit:
-    """The classifier of features (N, width) with labels (N), each of a class that has some.
+    """The classifier of features (N, width) with labels (N); a class that has none is never chosen.
 
     `strengths` are the penalties among which cross-validation chooses, the first where a class has one sample; L-BFGS
     has at most so many `iterations`.
@@ -50,11 +50,6 @@ def fit(features: Tensor, labels: Tensor, classes: int, strengths: Sequence[floa
 def unit(features: Tensor) -> Tensor:
     """Features (N, width) of length one."""
     return F.normalize(features.float(), dim=1)
-
-
-def predict(values: Tensor, weight: Tensor) -> Tensor:
-    """Class scores (N, classes)."""
-    return F.linear(values, weight[:, :-1], weight[:, -1])
 
 
 def _choose(

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ArtifactError
+from pipeline.evaluation.labels.classes import columns, require_all, some
 
 Among: TypeAlias = Literal["test", "all"]
 """What the network chooses among: the classes of the test, or all that it knows."""
 Strangers: TypeAlias = Literal["refuse", "leave_out"]
 """What to do about classes of the test that the network does not know."""
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,21 @@ class AskedClasses:
         Raises `ArtifactError` where none is known, where one is not and `strangers` are refused, and where two have
         the same name.
         """
-        columns = _columns(test, known, where)
-        unknown = [name for name, column in zip(test, columns, strict=True) if column < 0]
-        if len(unknown) == len(test):
+        found = _columns(test, known, where)
+        if max(found, default=-1) < 0:
             raise ArtifactError(
                 where,
-                f"has no class that the checkpoint knows: it has {_some(test)}, the checkpoint {_some(known)}",
+                f"has no class that the checkpoint knows: it has {some(test)}, the checkpoint {some(known)}",
                 "its folders must be called as the checkpoint's classes are, or be numbers that count through them",
             )
-        if unknown and strangers == "refuse":
-            raise ArtifactError(
-                where,
-                f"has {len(unknown)} of {len(test)} classes that the checkpoint does not know: {_some(unknown)}",
-                "strangers=leave_out leaves their images out",
-            )
-        asked = sorted(column for column in columns if column >= 0) if among == "test" else list(range(len(known)))
+        if strangers == "refuse":
+            require_all(test, found, where, "strangers=leave_out leaves their images out")
+        asked = sorted(column for column in found if column >= 0) if among == "test" else list(range(len(known)))
         place = {column: number for number, column in enumerate(asked)}
         return cls(
             tuple(known[column] for column in asked),
             torch.tensor(asked),
-            torch.tensor([place.get(column, -1) for column in columns]),
+            torch.tensor([place.get(column, -1) for column in found]),
         )
 
     def labels(self, labels: Tensor) -> Tensor:
@@ -78,18 +73,6 @@ class AskedClasses:
 
 def _columns(test: Sequence[str], known: Sequence[str], where: str) -> list[int]:
     """The classifier's column of each class of the test, -1 for none."""
-    if list(test) == list(known):
-        return list(range(len(known)))
-    column = {name: number for number, name in enumerate(known)}
-    if all(name.isdecimal() and int(name) < len(known) for name in test) and not any(name in column for name in test):
+    if not set(test) & set(known) and all(name.isdecimal() and int(name) < len(known) for name in test):
         return [int(name) for name in test]
-    if twice := [name for name in test if known.count(name) > 1]:
-        raise ArtifactError(
-            where, f"asks for {_some(twice)}, and the checkpoint has several classes of that name", "rename its classes"
-        )
-    return [column.get(name, -1) for name in test]
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+    return columns(test, known, where)

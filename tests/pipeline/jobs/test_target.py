@@ -35,6 +35,21 @@ def test_a_stage_that_reads_features_reads_shards_only_where_it_is_told_to(monke
     assert Target.of("fetch", ["source=x"]).shards == ()
 
 
+@pytest.mark.parametrize(
+    ("stage", "words", "trains"),
+    [
+        ("pretrain", [], True),
+        ("finetune", [], True),
+        ("linear", ["over=crops"], True),
+        ("linear", ["over=features"], False),
+        ("linear", [], False),
+        ("knn", [], False),
+    ],
+)
+def test_what_saves_no_checkpoint_is_no_training_that_must_get_on(stage: str, words: list[str], trains: bool) -> None:
+    assert Target.of(stage, words).trains == trains
+
+
 @pytest.mark.parametrize("stage", ["pretrain", "probe", "finetune", "export", "shard"])
 def test_it_finds_the_directories_that_the_stage_itself_finds(stage: str) -> None:
     recipe = RECIPES / "demo" / f"{stage}.yaml"

@@ -27,6 +27,7 @@ from pipeline.evaluation.features import extract
 from pipeline.evaluation.intervals import over_seeds, wilson
 from pipeline.models.initialise import initialise
 from pipeline.released import backbones
+from pipeline.results import plus_minus
 from pipeline.runs import Run
 from pipeline.stages import evaluate
 from pipeline.stages.evaluate import Config
@@ -165,7 +166,7 @@ def test_seeds_give_a_mean_and_how_sure_it_is(
     assert made.figures["accuracy_plus_minus"] == pytest.approx(half, abs=1e-6)
     assert set(made.inputs) == {"shards", "checkpoint 1", "checkpoint 2", "checkpoint 3"}
     said = capsys.readouterr().out
-    assert f"± {half:.2%}" in said
+    assert plus_minus(half) in said
     assert "run1/finetune" in said
     found = scores_of(str(tmp_path / "out"))["checkpoints"]
     assert [found[f"run{seed}/finetune"]["accuracy"] for seed in range(3)] == pytest.approx(alone, abs=1e-6)

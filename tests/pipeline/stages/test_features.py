@@ -59,8 +59,8 @@ def test_rows_are_the_backbones_own_in_order_without_what_cannot_be_decoded(made
     config, found = made
     assert found.splits == ("train", "test")
     assert found.taps == {"average": 16, "res2 pool 2x1": 16}
-    assert (found.rows("train"), found.left_out("train"), found.rows("test")) == (58, 2, 22)
-    assert found.indices("train").tolist() == [n for n in range(60) if n not in BROKEN]
+    assert (found.rows("train"), found.rows("test")) == (58, 22)
+    assert found.read("train").indices.tolist() == [n for n in range(60) if n not in BROKEN]
     assert found.labels("train").tolist() == [-1 if n % 10 == 9 else n % 3 for n in range(60) if n not in BROKEN]
     for split in found.splits:
         for ours, theirs in zip(found.read(split), plain(config, split), strict=True):
@@ -108,7 +108,7 @@ def test_parts_that_verify_are_kept_and_the_others_made_again(made: tuple[Config
     assert again.content == found.artifact.content
     kept = {path for path, before in files.items() if path.stat().st_mtime_ns == before}
     assert kept == set(files) - {gone, changed, unlisted}
-    assert FeatureSet(again).indices("train").tolist() == found.indices("train").tolist()
+    assert FeatureSet(again).read("train").indices.tolist() == found.read("train").indices.tolist()
 
 
 def test_two_processes_make_the_files_of_one(

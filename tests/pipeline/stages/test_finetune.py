@@ -16,6 +16,7 @@ from pipeline.__main__ import main
 from pipeline.artifacts import Artifact, checkpoint_content
 from pipeline.checkpoints.store import content, read_tensors
 from pipeline.errors import ArtifactError, RunError
+from pipeline.results import share
 from pipeline.stages import finetune
 from pipeline.stages.stage import execute
 from pipeline.training import trained
@@ -77,8 +78,12 @@ def test_a_run_ends_with_its_accuracy_and_an_average_that_is_a_checkpoint(alone:
     last = read_tensors(alone / "checkpoints" / f"step-{STEPS:09d}", "")
     assert {"classifier.weight", "backbone.stem.conv.weight"} < set(averaged) == set(last)
     assert not averaged["classifier.weight"].equal(last["classifier.weight"])
-    tables = json.loads((alone / "results.json").read_text())["tables"]
-    assert tables[0]["title"] == "Accuracy on 22 images of split test"
+    assert artifact.figures["accuracy_balanced"] == scores["accuracy_balanced"]
+    assert artifact.figures["nll"] == scores["nll"]
+    found = json.loads((alone / "results.json").read_text())
+    assert found["tables"][0]["title"] == "Accuracy on 22 images of split test"
+    assert found["tables"][0]["rows"][0][:2] == ["pretrained", share(scores["accuracy"])]
+    assert found["charts"][0]["title"] == "Accuracy by confidence"
 
 
 def test_without_an_average_the_last_checkpoint_is_the_result(sources: tuple[str, str], tmp_path: Path) -> None:

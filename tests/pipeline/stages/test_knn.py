@@ -14,6 +14,7 @@ from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError
 from pipeline.evaluation.features import Features
 from pipeline.evaluation.search.knn import KNN
+from pipeline.results import share
 from pipeline.runs import Run
 from pipeline.stages import knn
 from pipeline.stages.knn import Config
@@ -62,7 +63,7 @@ def test_the_grid_is_what_single_questions_give_and_the_choice_is_the_banks_own(
     for k, row in zip(KS, grid["rows"], strict=True):
         for temperature, cell in zip(TEMPERATURES, row[1:], strict=True):
             build = KNN.Config(k=k, temperature=temperature).build
-            assert f"{build().accuracy(bank, query):.2%}" == cell
+            assert share(build().accuracy(bank, query)) == cell
             right = 0
             for n in range(120):  # each asked about without itself
                 one = Features(*(part[n : n + 1] for part in asked))
@@ -70,10 +71,11 @@ def test_the_grid_is_what_single_questions_give_and_the_choice_is_the_banks_own(
                 right += build().accuracy(rest, one)
             alone[k, temperature] = right
     k, temperature = max(alone, key=lambda place: alone[place])
-    assert (made.figures["k"], made.figures["temperature"]) == (k, temperature)
+    assert (made.facts["k"], made.facts["temperature"]) == (k, temperature)
+    assert set(made.figures) == {"knn", "knn_top5"}, "shares, and nothing else"
     expected = KNN.Config(k=k, temperature=temperature).build().accuracy(bank, query)
     assert made.figures["knn"] == pytest.approx(expected, abs=1e-6)
-    assert summary["rows"][0] == ["average", f"{k}", f"{temperature:g}", f"{expected:.2%}", summary["rows"][0][4]]
+    assert summary["rows"][0] == ["average", f"{k}", f"{temperature:g}", share(expected), summary["rows"][0][4]]
     assert [row[0] for row in summary["rows"]] == ["average", "gem"]
     assert f"{int((query.labels >= 0).sum()):,} queries of test" in summary["title"]
     assert "top-5" in capsys.readouterr().out
@@ -100,6 +102,20 @@ def test_a_split_asked_about_itself_leaves_each_sample_out(recipe: Config, tmp_p
     cosines = (unit @ unit.T).fill_diagonal_(-2)
     expected = float((bank.labels[cosines.argmax(1)] == bank.labels).double().mean())
     assert execute("knn", config).figures["knn"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_class_without_a_neighbour_is_noted(
+    recipe: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bank, query = clouds(60, 1), clouds(60, 2)
+    without = bank._replace(labels=torch.where(bank.labels == 2, -1, bank.labels))
+    given = features(tmp_path / "a", {"train": {"average": without}, "test": {"average": query}}, classes=7)
+    execute("knn", replace(recipe, features=str(given), out=str(tmp_path / "b")))
+    count = int((query.labels == 2).sum())
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"knn: class class2 has no label in split train, so its {count} images of split test count as wrong",
+        "knn: class class6 has no image at all and is never chosen",
+    ]
 
 
 def test_what_cannot_be_asked_is_said(recipe: Config, tmp_path: Path) -> None:

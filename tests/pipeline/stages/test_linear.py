@@ -78,6 +78,8 @@ def test_the_head_is_the_best_on_what_was_held_out(probed: tuple[Artifact, Mappi
     assert scores["samples"] == 900
     assert scores["head"]["tap"] == "average"
     assert artifact.figures["held_out"] == best["held_out"]
+    assert set(artifact.figures) == {"accuracy", "accuracy_top5", "held_out"}, "shares, and nothing else"
+    assert artifact.facts["head"]["rate"] == best["rate"]
     assert 70 <= scores["held_out"]["samples"] <= 75, "a tenth of each class's of 720 labels"
     assert sorted(scores["per_class"]) == CLASSES
 
@@ -112,6 +114,41 @@ def test_results_have_a_table_a_tap_and_a_line_over_the_rates(probed: tuple[Arti
     assert records[-1]["loss"] < records[0]["loss"]
 
 
+def steps(out: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_killed_run_over_features_begins_its_records_again(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(features, tmp_path / "run", grid=Grid.Config(rates=(0.1,), batch_norm="without"))
+    with monkeypatch.context() as patch:
+        patch.setattr(over_features, "ask", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            execute("linear", settings)
+    before = steps(tmp_path / "run")
+    execute("linear", settings)
+    assert steps(tmp_path / "run") == before
+    assert before
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_class_that_was_never_learnt_is_refused_and_an_empty_one_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (vectors, labels), names = clouds(200, 0), [*CLASSES, "nobody"]
+    train = {"average": vectors}, torch.where(labels == 3, -1, labels)
+    made = feature_set(tmp_path / "a", {"train": train, "test": ({"average": vectors}, labels)}, names)
+    with pytest.raises(ArtifactError, match=r"images of class class3, of which there is no label to learn from"):
+        execute("linear", config(made, tmp_path / "run"))
+    made = feature_set(tmp_path / "b", {"train": train, "test": train}, names)
+    execute("linear", config(made, tmp_path / "run2", trainer=TrainerConfig(duration=2, batch=64, accelerator="cpu")))
+    assert "linear: class class3, nobody has no image at all and is never chosen" in capsys.readouterr().out
+
+
 def test_a_best_rate_at_the_edge_is_doubted(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = Grid.Config(rates=(1e-6, 1e-4), batch_norm="without")
     execute("linear", config(features, tmp_path / "run", grid=few, taps=("average",)))
@@ -133,7 +170,7 @@ def test_what_was_not_extracted_is_named(features: Path, tmp_path: Path, changes
 def test_features_that_do_not_fit_into_memory_are_refused(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(over_features, "memory", lambda: 1000)
+    monkeypatch.setattr(over_features, "free_memory", lambda: 1000)
     with pytest.raises(RunError, match=r"holds 0\.0 GB of these taps.*one tap after the other"):
         execute("linear", config(features, tmp_path / "run"))
 

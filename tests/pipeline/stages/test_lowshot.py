@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.errors import ArtifactError
+from pipeline.errors import ArtifactError, RunError
+from pipeline.evaluation.compute import Processes
 from pipeline.evaluation.heads.lowshot import fit
 from pipeline.evaluation.intervals import over_seeds
 from pipeline.evaluation.labels import splits
+from pipeline.results import share
 from pipeline.stages.lowshot import Config
 from pipeline.stages.stage import execute
 from tests.pipeline.evaluation.made_features import clouds, feature_set
@@ -63,7 +65,8 @@ def test_the_figures_are_means_over_draws_each_on_samples_of_its_own(features: P
     assert len(set(scores["500"]["draws"])) == 1, "where all are taken, no draw differs"
     table = json.loads((tmp_path / "run" / "results.json").read_text())["tables"][0]
     assert [row[0] for row in table["rows"]] == ["1", "5", "500"]
-    assert "±" in table["rows"][0][1]
+    assert table["rows"][0][1] == share(scores["1"]["accuracy"])
+    assert table["rows"][0][2].startswith("± ")
 
 
 def test_one_draw_has_no_interval(features: Path, tmp_path: Path) -> None:
@@ -72,16 +75,40 @@ def test_one_draw_has_no_interval(features: Path, tmp_path: Path) -> None:
     assert "±" not in (tmp_path / "run" / "results.json").read_text()
 
 
-def test_a_class_without_a_sample_is_named(tmp_path: Path) -> None:
+def test_a_class_without_a_sample_is_refused_where_the_test_asks_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     vectors, labels = clouds(60, 0)
-    split = ({"average": vectors}, torch.where(labels == 3, -1, labels))
-    made = feature_set(tmp_path / "features", {"train": split, "test": split}, CLASSES)
-    with pytest.raises(ArtifactError, match="has no labelled sample of class3 in split 'train'"):
+    without = ({"average": vectors}, torch.where(labels == 3, -1, labels))
+    made = feature_set(tmp_path / "a", {"train": without, "test": ({"average": vectors}, labels)}, CLASSES)
+    with pytest.raises(ArtifactError, match="images of class class3, of which there is no label to learn from"):
         execute("lowshot", config(made, tmp_path / "run"))
+    made = feature_set(tmp_path / "b", {"train": without, "test": without}, CLASSES)
+    done = execute("lowshot", config(made, tmp_path / "run2", shots=(5,)))
+    assert "lowshot: class class3 has no image at all and is never chosen" in capsys.readouterr().out
+    assert done.figures["accuracy_5_shots"] > 0.5
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_a_cpu_may_be_asked_for(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RunError, match="is cuda, and this machine has no GPU"):
+        execute("lowshot", config(features, tmp_path / "run", compute=Processes(accelerator="cuda")))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    execute("lowshot", config(features, tmp_path / "run2", shots=(1,), compute=Processes(accelerator="cpu")))
 
 
 @pytest.mark.parametrize(
-    "change", [{"shots": ()}, {"shots": (0, 1)}, {"shots": (1, 1)}, {"draws": 0}, {"strengths": ()}]
+    "change",
+    [
+        {"shots": ()},
+        {"shots": (0, 1)},
+        {"shots": (1, 1)},
+        {"draws": 0},
+        {"strengths": ()},
+        {"compute": Processes(devices=2)},
+    ],
 )
 def test_a_config_that_means_nothing_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -13,6 +13,7 @@ from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError
 from pipeline.evaluation.features import Features
 from pipeline.evaluation.search.retrieval import sums
+from pipeline.results import share
 from pipeline.runs import Run
 from pipeline.stages import retrieval
 from pipeline.stages.retrieval import Config
@@ -32,16 +33,25 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.mark.parametrize("gallery", ["train", "test"])
 def test_figures_are_shares_of_the_queries_that_can_be_answered(recipe: Config, gallery: str, tmp_path: Path) -> None:
-    found = execute("retrieval", replace(recipe, gallery=gallery, out=str(tmp_path / "out"))).figures
+    made = execute("retrieval", replace(recipe, ks=(10, 1), gallery=gallery, out=str(tmp_path / "out")))
+    found = made.figures
     queries, bank = clouds(1300, 2), clouds(500, 1) if gallery == "train" else clouds(1300, 2)
     own = queries.indices if gallery == "test" else None
-    answered, _, *values = sums(queries.features, queries.labels, lambda: [bank.labelled()], (1, 10), own=own).tolist()
-    names = ["map", "map_at_1", "map_at_10", "recall_at_1", "recall_at_10"]
+    answered, _, *values = sums(queries.features, queries.labels, lambda: [bank.labelled()], (10, 1), own=own).tolist()
+    names = ["map", "map_at_10", "map_at_1", "recall_at_10", "recall_at_1"]
     assert [found[name] for name in names] == pytest.approx([value / answered for value in values], abs=1e-6)
-    assert found["queries"] == answered == int((queries.labels >= 0).sum())
-    [table] = json.loads((tmp_path / "out" / "results.json").read_text())["tables"]
-    assert table["heads"] == ["tap", "mAP", "mAP@1", "mAP@10", "recall@1", "recall@10"]
-    assert table["rows"] == [["average", *(f"{found[name]:.2%}" for name in names)]]
+    assert set(found) == set(names), "shares, and nothing else"
+    assert made.facts == {"queries": answered, "unanswerable": 0}
+    assert answered == int((queries.labels >= 0).sum())
+    saved = json.loads((tmp_path / "out" / "results.json").read_text())
+    [table], [chart] = saved["tables"], saved["charts"]
+    assert chart["logarithmic"]
+    assert chart["series"] == [
+        [title, [[k, found[f"{name}_at_{k}"]] for k in (1, 10)]]
+        for title, name in (("mAP@k", "map"), ("recall@k", "recall"))
+    ]
+    assert table["heads"] == ["tap", "mAP", "mAP@10", "mAP@1", "recall@10", "recall@1"]
+    assert table["rows"] == [["average", *(share(found[name]) for name in names)]]
 
 
 def counted(rank: int, world: int, config: Config, folder: str) -> dict[str, float]:

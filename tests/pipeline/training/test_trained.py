@@ -16,8 +16,9 @@ from data_shards.stream import ShardSet
 from pipeline.checkpoints.state import AVERAGE, OBJECTIVE
 from pipeline.checkpoints.store import content, read_tensors, save
 from pipeline.checkpoints.tensors import root_hash
-from pipeline.evaluation.classified.accuracy import Accuracy
-from pipeline.evaluation.classified.accuracy import classify as classify_whole
+from pipeline.errors import RunError
+from pipeline.evaluation.classified.measured import Measured, measure
+from pipeline.evaluation.labels.asked_classes import AskedClasses
 from pipeline.objectives import Classification, Progress
 from pipeline.training import trained
 from pipeline.training.assembly import materialise, prepare
@@ -74,7 +75,7 @@ def run(way: dict[str, Any], function: Any, *arguments: Any) -> list[Any]:
     return on_processes(function, trainer.processes, trainer, *arguments)
 
 
-def measured(rank: int, world: int, trainer: TrainerConfig, checkpoint: Path, shards: Path, kind: str) -> Accuracy:
+def measured(rank: int, world: int, trainer: TrainerConfig, checkpoint: Path, shards: Path, kind: str) -> Measured:
     objective = on_meta()
     trained.load(objective, checkpoint, trainer, trained.meet(trainer), kind)
     loader = Loader(ShardSet(shards, "test"), VIEW.build(), batch=8, rank=rank, world=world, shuffle=False)
@@ -91,12 +92,24 @@ def test_all_processes_find_the_accuracy_of_the_whole_network(
     tensors = read_tensors(checkpoint, "") if kind == OBJECTIVE else averaged(checkpoint)
     whole.load_state_dict(tensors)
     with Loader(ShardSet(shards, "test"), VIEW.build(), batch=11, shuffle=False) as loader:
-        expected = classify_whole(whole.backbone, whole.classifier, loader)
-    assert expected.samples == 10, "a substitute is not counted"
-    assert len(expected.confusion.sum(0).nonzero()) > 1, "the answers differ"
+        names = ("class0", "class1", "class2")
+        expected = measure(whole.backbone, whole.classifier, loader, AskedClasses.of(names, names, where=""))
+    accuracy, calibration = expected.accuracy, expected.calibration
+    assert accuracy.samples == 10, "a substitute is not counted"
+    assert len(accuracy.confusion.sum(0).nonzero()) > 1, "the answers differ"
     for found in run(way, measured, checkpoint, shards, kind):
-        assert torch.equal(found.confusion, expected.confusion)
-        assert found.in_top5 == expected.in_top5
+        assert torch.equal(found.accuracy.confusion, accuracy.confusion)
+        assert found.accuracy.in_top5 == accuracy.in_top5
+        assert torch.equal(found.calibration.counts, calibration.counts)
+        assert found.calibration.error == pytest.approx(calibration.error, rel=1e-4)
+        assert found.calibration.nll == pytest.approx(calibration.nll, rel=1e-4)
+        assert (found.seen, found.unsound) == (11, 0)
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    found = Measured.of(torch.tensor([[0.0, 1.0], [torch.nan, 0.0]]), torch.tensor([1, 0]), 3)
+    with pytest.raises(RunError, match=r"runs/x: gives scores that are no numbers for 1 of 3 images; lower the rate"):
+        found.require_sound("runs/x", "lower the rate")
 
 
 def averaged(checkpoint: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier, from scores and from batches."""
+"""Accuracy of a classifier, from scores."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from pipeline.evaluation.classified.accuracy import Accuracy, classify
-from pipeline.evaluation.features import extract
-from tests.pipeline.evaluation.test_features import batches
-from tests.pipeline.networks import small_backbone
+from pipeline.evaluation.classified.accuracy import Accuracy
 
 
 def test_labelled_rows_count_whose_class_ranks_first_or_among_five() -> None:
@@ -63,13 +60,3 @@ def test_batches_add_up() -> None:
     )
     assert torch.equal(whole.confusion, parts.confusion)
     assert (whole.top1, whole.top5) == (parts.top1, parts.top5)
-
-
-def test_every_sample_of_the_batches_is_asked_about() -> None:
-    torch.manual_seed(0)
-    backbone, weight = small_backbone(), torch.randn(3, 16)
-    features = extract(backbone, batches(3))
-    expected = Accuracy.of(features.features @ weight.T, features.labels)
-    found = classify(backbone, lambda x: x @ weight.T, batches(4))
-    assert (found.top1, found.top5) == (expected.top1, expected.top5)
-    assert torch.equal(found.confusion, expected.confusion)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.heads.lowshot import fit, predict, unit
+from pipeline.evaluation.heads.logistic import predict
+from pipeline.evaluation.heads.lowshot import fit, unit
 from pipeline.evaluation.labels.splits import few
 from tests.pipeline.evaluation.made_features import clouds
 
