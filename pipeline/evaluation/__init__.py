@@ -9,6 +9,7 @@ labels/         which labels are used, and whose classes are meant
 classified/     accuracy, calibration
 intervals.py    how sure a figure is
 memory.py       how much memory is free
+memory.py       how much memory is free
 energy.py       spread, effective rank, energy gap
 gallery.py      pictures of crops, and of the images nearest to prototypes
 observing.py    a process of its own that measures kNN accuracy beside training

@@ -23,9 +23,9 @@ from pipeline.config import dump, parse
 from pipeline.errors import UserError
 from pipeline.goodput import Account
 from pipeline.results import FILE as RESULTS
+from pipeline.results import SCORES
 from pipeline.runs import CONFIG, METRICS, read_records
 
-SCORES = "scores.json"
 STAGES = (
     "shard",
     "fetch",

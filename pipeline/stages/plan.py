@@ -144,7 +144,8 @@ def _stage_that_fits(recipe: str) -> str | None:
     named = _stage_it_names(recipe) if Path(recipe).is_file() else None
     if named:
         return named
-    for stage in STAGES:
+    called = Path(recipe).stem.partition("-")[0]
+    for stage in sorted(STAGES, key=lambda name: name != called):
         try:
             config.load(module(stage).Config, recipe)
         except ConfigError:

@@ -1,10 +1,12 @@
-"""One small chain, run once, that many tests look at."""
+"""One small chain, run once, that many tests look at; and one thread for what is compared to the bit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.commands import Done, run, write_recipes
 
@@ -22,3 +24,12 @@ def chain(recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     done = run("chain", str(recipes / "chain.yaml"), f"out={out}")
     assert done.status == 0, done.errors
     return out, done
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """This process computes as those of `on_processes` do, to the bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -122,7 +122,7 @@ def gathered(rank: int, world: int, kind: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("kind", "world"), [("fsdp", 2), ("hsdp", 4), ("ddp", 2)])
-def test_sharded_tensors_come_whole_and_under_their_own_names(kind: str, world: int) -> None:
+def test_sharded_tensors_come_whole_and_under_their_own_names(kind: str, world: int, one_thread: None) -> None:
     network, _ = trained()
     wanted = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("0.")}
     for found in on_processes(gathered, world, kind):

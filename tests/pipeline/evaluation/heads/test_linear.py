@@ -118,17 +118,17 @@ def test_on_cifar10_it_is_within_three_tenths_of_a_point_of_scikit_learn() -> No
     reference = logistic.LogisticRegression(C=1 / (5000 * 1e-3), max_iter=2000)
     reference.fit(values["train"].numpy(), labels.numpy())
     expected = reference.score(values["test"].numpy(), answers.numpy())
-    grid = Grid.Config(rates=(0.1, 0.3), batch_norm="without", weight_decay=1e-3).build({"average": 64}, 10, 256)
+    grid = Grid.Config(rates=(0.1,), batch_norm="without", weight_decay=1e-3).build({"average": 64}, 10, 256)
     schedule = WarmupCosine(warmup=0, end=0.0)
     linear.train(
         grid,
         {"average": values["train"]},
         labels,
         batch=256,
-        steps=1000,
-        factor=lambda step: schedule.factor(step, 1000, 5000 / 256),
+        steps=2000,
+        factor=lambda step: schedule.factor(step, 2000, 5000 / 256),
         seed=0,
     )
     right, _ = linear.ask(grid, {"average": values["test"]}, answers)
-    assert (right / 2000).tolist() == pytest.approx([expected, expected], abs=0.003)
+    assert (right / 2000).tolist() == pytest.approx([expected], abs=0.003)
     assert expected > 0.25, "chance is a tenth"
