@@ -34,8 +34,8 @@ shard: install ## images into shards: SRC=folder, list, archive or URL, OUT=fold
 benchmark: install ## packing beside its peers: DATA=folder or tar of JPEGs; JSON=file
 	@$(BIN)/python -m tests.benchmarks.shard --data '$(DATA)' --json '$(or $(JSON),benchmark.json)'
 
-finetune: install ## released weights and a folder of pictures into a classifier: CKPT=file, DATA=folder, OUT=folder
-	@$(RUN) adapt $(if $(CKPT),weights='$(CKPT)') $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)')
+finetune: install ## released weights and a folder of pictures into a classifier: CKPT=file, DATA=folder, OUT=folder, MINUTES=30
+	@$(RUN) adapt $(if $(CKPT),weights='$(CKPT)') $(if $(DATA),data='$(DATA)') $(if $(OUT),out='$(OUT)') $(if $(MINUTES),minutes=$(MINUTES))
 
 evaluate: install ## what weights are worth on labelled pictures: CKPT=file or run, DATA=folder, OUT=folder
 	@$(if $(wildcard $(CKPT)/artifact.json),:,$(RUN) fetch weights='$(CKPT)' out='$(or $(OUT),runs/evaluate)/fetch')
