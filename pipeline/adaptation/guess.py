@@ -52,7 +52,7 @@ def guess(known: Known, minutes: float, fits: Callable[[int, int], int], rate: C
     batch = _batch(known, side, fits, why)
     epochs = min(MOST, max(LEAST, round(SAMPLES / max(1, known.train))))
     why["epochs"] = f"about {SAMPLES:,} pictures in all, and from {LEAST} to {MOST} epochs"
-    took = known.devices * rate(side, min(batch, 32 if known.on_gpu else 8))
+    took = known.devices * rate(side, batch // known.devices)
     made = Guess(side=side, resize=side, batch=batch, epochs=epochs, frozen=False, rate=took, why=why)
     made = _in_time(made, known, minutes)
     return replace(made, resize=max(made.side, round(made.side * known.view.resize / known.view.size)))

@@ -23,6 +23,8 @@ from pipeline.training.settings import TrainerConfig
 
 SAFE = 0.6
 """Share of the free memory that a step's tensors may take."""
+LONG = 5.0
+"""Seconds that a step may take to be measured."""
 _STEPS = 3
 
 
@@ -45,7 +47,17 @@ class Steps:
         return int(min(1 << (fits.bit_length() - 1), most))
 
     def images_per_second(self, side: int, batch: int) -> float:
-        """How many images a step learns from a second, with the network where training would have it."""
+        """How many images a step learns from a second, with the network where training would have it.
+
+        Measured on `batch` images, or on two where so many would take more than `LONG` seconds.
+        """
+        two = self._fastest(side, 2)
+        if batch <= 2 or two * batch / 2 > LONG:
+            return 2 / two
+        return batch / self._fastest(side, batch)
+
+    def _fastest(self, side: int, batch: int) -> float:
+        """Seconds of the fastest of a few steps."""
         training = self._training(side, batch)
         device = torch.device("cuda" if training.trainer.on_gpu else "cpu")
         objective = training.meta().to_empty(device=device).train()
@@ -59,7 +71,7 @@ class Steps:
             torch.autograd.backward(loss)
             loss.item()  # waits for a GPU
             fastest = min(fastest, time.perf_counter() - began)
-        return batch / fastest
+        return fastest
 
     def _peak(self, side: int, batch: int) -> int:
         training = self._training(side, batch)

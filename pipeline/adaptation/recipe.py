@@ -74,7 +74,7 @@ objective:
   freeze_backbone: {_text(guess.frozen)}{_comment(why["frozen"])}
 optimizer:
   name: {OPTIMIZER.name}
-  rate: 5e-4  # for each 256 pictures of a batch
+  rate: 2e-3  # for each 256 pictures of a batch
   weight_decay: {OPTIMIZER.weight_decay}
   layers: {{decay: 0.6, unit: stage, head: 5.0}}  # lower layers move less, the new classifier more
 schedule: {{warmup: 10%, end: 0.0}}
