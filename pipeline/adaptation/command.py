@@ -108,7 +108,11 @@ def _guess(folder: Path, known: Known, minutes: float) -> None:
     )
     recipe.write_training(folder, known, made)
     print(
-        f"adapt: {made.side} px, batch {made.batch}, {made.epochs} epochs, about {made.minutes(known.train):.0f} "
-        f"minutes; why, and how to change it, is in {folder / recipe.FINETUNE}",
+        f"adapt: {made.side} px, batch {made.batch}, {made.epochs} epochs, {_about(made.minutes(known.train))}; "
+        f"why, and how to change it, is in {folder / recipe.FINETUNE}",
         flush=True,
     )
+
+
+def _about(minutes: float) -> str:
+    return f"about {minutes:.0f} minutes" if minutes >= 1.5 else "a minute or less"
