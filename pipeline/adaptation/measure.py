@@ -62,6 +62,7 @@ class Steps:
         device = torch.device("cuda" if training.trainer.on_gpu else "cpu")
         objective = training.meta().to_empty(device=device).train()
         initialise(objective, 0)
+        optimizer = self.optimizer.build(objective, batch)
         views, progress = black_views(training).to(device), Progress(steps=2)
         fastest = float("inf")
         for _ in range(_STEPS):
@@ -69,6 +70,8 @@ class Steps:
             with autocast(training.trainer, device):
                 loss = objective(views, progress).loss
             torch.autograd.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
             loss.item()  # waits for a GPU
             fastest = min(fastest, time.perf_counter() - began)
         return fastest
