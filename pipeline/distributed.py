@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from pipeline.errors import RunError
 from pipeline.preemption import SIGNALS, told
 
 PREEMPTED = 75
@@ -37,6 +38,11 @@ def world_size() -> int:
     return int(os.environ["SLURM_NTASKS"] if under_srun() else os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_rank() -> int:
+    """Number of this process on its machine, from 0."""
+    return int(os.environ.get("SLURM_LOCALID" if under_srun() else "LOCAL_RANK", "0"))
+
+
 def local_world_size() -> int | None:
     """Number of processes on this machine where torchrun or `start` has; None where `srun` has."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if "RANK" in os.environ and "LOCAL_WORLD_SIZE" in os.environ else None
@@ -50,6 +56,15 @@ def is_first() -> bool:
 def is_started() -> bool:
     """Whether something outside has started the processes of this job."""
     return "RANK" in os.environ or under_srun()
+
+
+@contextlib.contextmanager
+def told_apart(what: str, cure: str) -> Iterator[None]:
+    """A process that has gone is no defect of the one that waits for it in a collective: that raises `RunError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RunError("the job", what, cure) from error
 
 
 def start(arguments: Sequence[str], processes: int) -> int:

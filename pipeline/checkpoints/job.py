@@ -6,18 +6,20 @@ thread while training's collectives run in the first. Without a process group a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from pipeline.errors import RunError
+from pipeline.distributed import told_apart
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)
 """How long processes wait for the slowest to write its part."""
+_STOPPED = (
+    "another process stopped while they worked on a checkpoint",
+    "its own message says why; the same command goes on from the last checkpoint",
+)
 
 
 class Job:
@@ -39,7 +41,7 @@ class Job:
         if self._group is None:
             return [value]
         found: list[Any] | None = [None] * self.world if self.is_first else None
-        with _told_apart():
+        with told_apart(*_STOPPED):
             dist.gather_object(value, found, group=self._group)
         return found or []
 
@@ -48,7 +50,7 @@ class Job:
         if self._group is None:
             return value
         box = [value]
-        with _told_apart():
+        with told_apart(*_STOPPED):
             dist.broadcast_object_list(box, group=self._group)
         return box[0]
 
@@ -57,16 +59,3 @@ class Job:
         if self._group is not None:
             dist.destroy_process_group(self._group)
             self._group = None
-
-
-@contextmanager
-def _told_apart() -> Iterator[None]:
-    """A process that has gone is no defect of the one that waits for it."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RunError(
-            "the job",
-            "another process stopped while they worked on a checkpoint",
-            "its own message says why; the same command goes on from the last checkpoint",
-        ) from error

@@ -6,7 +6,6 @@ added up or handed to the first one. They travel over gloo, also where the netwo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,11 +22,17 @@ from pipeline.errors import RunError
 T = TypeVar("T")
 PATIENCE = timedelta(days=1)
 """How long a process that is done waits for the slowest."""
+_STOPPED = "another process stopped", "its own message says why; the same command goes on from what is done"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def _may_change(default: Any) -> Any:
     return field(default=default, metadata={"identity": False})
+
+
+def gpu() -> torch.device:
+    """The GPU of this process."""
+    return torch.device("cuda", distributed.local_rank() % torch.cuda.device_count())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +62,7 @@ class Processes:
             if self.accelerator == "cuda":
                 raise RunError("compute.accelerator", "is cuda, and this machine has no GPU", "use auto or cpu")
             return torch.device("cpu")
-        local = int(os.environ.get("SLURM_LOCALID" if distributed.under_srun() else "LOCAL_RANK", "0"))
-        return torch.device("cuda", local % torch.cuda.device_count())
+        return gpu()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,7 @@ class Team:
         """The sum over all processes, in all of them."""
         if self.world > 1:
             values = values.clone()
-            with _told_apart():
+            with distributed.told_apart(*_STOPPED):
                 dist.all_reduce(values)
         return values
 
@@ -125,7 +129,7 @@ class Team:
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
-        with _told_apart():
+        with distributed.told_apart(*_STOPPED):
             dist.all_gather_object(found, value)
         return found
 
@@ -141,14 +145,3 @@ def together() -> Iterator[Team]:
     finally:
         if meets:
             dist.destroy_process_group()
-
-
-@contextmanager
-def _told_apart() -> Iterator[None]:
-    """A process that has gone is no defect of the one that waits for it."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RunError(
-            "the job", "another process stopped", "its own message says why; the same command goes on from what is done"
-        ) from error

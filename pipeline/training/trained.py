@@ -8,7 +8,6 @@ classify(objective, loader, progress)     how good it is, each process looking a
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from pipeline import distributed
 from pipeline.checkpoints.state import OBJECTIVE
 from pipeline.checkpoints.store import Saved, read_into, save
 from pipeline.evaluation.classified.measured import Measured
+from pipeline.evaluation.compute import gpu
 from pipeline.objectives.classification import Classification
 from pipeline.objectives.collectives import sum_
 from pipeline.objectives.objective import Objective
@@ -35,8 +35,7 @@ def meet(trainer: TrainerConfig) -> torch.device:
     """Where this process computes. The processes of the job meet, unless they have: those of a resumed run have not."""
     device = torch.device("cpu")
     if trainer.on_gpu:
-        local = int(os.environ.get("SLURM_LOCALID" if distributed.under_srun() else "LOCAL_RANK", "0"))
-        device = torch.device("cuda", local % torch.cuda.device_count())
+        device = gpu()
         torch.cuda.set_device(device)
     if trainer.processes > 1 and not dist.is_initialized():
         backend = "nccl" if trainer.on_gpu else "gloo"
