@@ -33,7 +33,7 @@ from pipeline.objectives import Classification
 from pipeline.released import backbones
 from pipeline.results import SCORES
 from pipeline.runs import Run
-from pipeline.stages.labelled import hash_of, labelled, require_same, say
+from pipeline.stages.labelled import crops_of, hash_of, labelled, require_same, say
 from pipeline.stages.stage import Input, Result
 from pipeline.training import trained
 from pipeline.training.ema import Average
@@ -135,19 +135,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], run: Run) -> Result:
         config.trainer.check_stages(tuple(model.stages().depths))
     except ValueError as error:
         raise TrainingError(config.checkpoint, str(error), "set trainer.recompute for this backbone") from None
-    loader = Loader(
-        train,
-        config.views.build(),
-        batch=config.trainer.batch,
-        rank=distributed.rank(),
-        world=distributed.world_size(),
-        seed=config.seed,
-        threads=config.trainer.threads,
-        subset=chosen,
-        stall_seconds=config.trainer.stall_seconds,
-        on_stall=config.trainer.on_stall,
-        ledger=Ledger.of_run(run.path, distributed.rank(), config.max_bad),
-    )
+    loader = crops_of(train, chosen, config.views, config.trainer, run, seed=config.seed, max_bad=config.max_bad)
 
     assert isinstance(loader.stream, Stream)
     dealt = loader.stream.lane_count > 1

@@ -20,7 +20,7 @@ from pipeline.evaluation.feature_sets.asked import bank, rounds
 from pipeline.evaluation.feature_sets.feature_set import FeatureSet
 from pipeline.evaluation.labels import classes
 from pipeline.evaluation.search.knn import Grid
-from pipeline.evaluation.search.neighbours import nearest
+from pipeline.evaluation.search.neighbours import check_ks, nearest
 from pipeline.results import Chart, Table, share
 from pipeline.runs import Run
 from pipeline.stages.labelled import say
@@ -51,8 +51,7 @@ class Config:
     """How many processes share the queries, and on what."""
 
     def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
-            raise ValueError("ks needs numbers from 1 on, none twice")
+        check_ks(self.ks)
         if not self.temperatures or min(self.temperatures) <= 0 or len(set(self.temperatures)) < len(self.temperatures):
             raise ValueError("temperatures needs numbers above 0, none twice")
         if self.asked < 1:

@@ -1,4 +1,5 @@
-"""Shards with labels, for the stages that need them; and files of labels, which a recipe names by their path.
+"""Shards with labels and the crops that are learnt from, for the stages that need them; and files of labels, which a
+recipe names by their path.
 
 A run remembers a file's hash, and is refused as finished where the file has become another one.
 """
@@ -9,11 +10,19 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from data_shards.ledger import Ledger
+from data_shards.loader import Loader
 from data_shards.reading.cache import CacheSettings
 from data_shards.stream import ShardSet
+from pipeline import distributed
 from pipeline.artifacts import Artifact
 from pipeline.errors import ArtifactError, RunError
 from pipeline.runs import Run
+from pipeline.training.settings import TrainerConfig
+from pipeline.views import Labelled
 
 
 def labelled(where: str, split: str, stage: str, cache: CacheSettings | None = None) -> ShardSet:
@@ -24,6 +33,32 @@ def labelled(where: str, split: str, stage: str, cache: CacheSettings | None = N
             where, "has no labels", f"{stage} needs a class per sample; shard a folder with one sub-folder per class"
         )
     return shard_set
+
+
+def crops_of(
+    train: ShardSet,
+    chosen: NDArray[np.int64],
+    views: Labelled.Config,
+    trainer: TrainerConfig,
+    run: Run,
+    *,
+    seed: int,
+    max_bad: float,
+) -> Loader:
+    """Random crops of the chosen samples: this process's share of every batch."""
+    return Loader(
+        train,
+        views.build(),
+        batch=trainer.batch,
+        rank=distributed.rank(),
+        world=distributed.world_size(),
+        seed=seed,
+        threads=trainer.threads,
+        subset=chosen,
+        stall_seconds=trainer.stall_seconds,
+        on_stall=trainer.on_stall,
+        ledger=Ledger.of_run(run.path, distributed.rank(), max_bad),
+    )
 
 
 def say(run: Run, stage: str, doubts: Iterable[str]) -> None:

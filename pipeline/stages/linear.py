@@ -35,7 +35,7 @@ from pipeline.models.taps import AVERAGE, Tap, taps
 from pipeline.released import backbones
 from pipeline.results import SCORES
 from pipeline.runs import Run
-from pipeline.stages.labelled import labelled, say
+from pipeline.stages.labelled import crops_of, labelled, say
 from pipeline.stages.stage import Input, Result
 from pipeline.training import trained
 from pipeline.training.fit import Fitted, fit
@@ -209,19 +209,7 @@ def _over_crops(config: Config, source: Artifact, run: Run) -> tuple[Fitted, Fou
     labels = torch.from_numpy(train.labels())
     _, kept, asked = dealt(labels, config.held_out, config.seed, config.shards)
     _check_classes(config, train.classes, labels[kept], torch.from_numpy(test.labels()), config.shards, run)
-    loader = Loader(
-        train,
-        config.views.build(),
-        batch=config.trainer.batch,
-        rank=distributed.rank(),
-        world=distributed.world_size(),
-        seed=config.seed,
-        threads=config.trainer.threads,
-        subset=kept.numpy(),
-        stall_seconds=config.trainer.stall_seconds,
-        on_stall=config.trainer.on_stall,
-        ledger=Ledger.of_run(run.path, distributed.rank(), config.max_bad),
-    )
+    loader = crops_of(train, kept.numpy(), config.views, config.trainer, run, seed=config.seed, max_bad=config.max_bad)
     fitted = fit(
         objective,
         loader,

@@ -18,6 +18,7 @@ from pipeline.errors import ArtifactError
 from pipeline.evaluation.compute import Processes, Team, together
 from pipeline.evaluation.feature_sets.asked import bank, rounds
 from pipeline.evaluation.feature_sets.feature_set import FeatureSet
+from pipeline.evaluation.search.neighbours import check_ks
 from pipeline.evaluation.search.retrieval import RELEVANT_BYTES, sums
 from pipeline.results import Chart, Table, share
 from pipeline.runs import Run
@@ -46,8 +47,7 @@ class Config:
     """How many processes share the queries, and on what."""
 
     def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
-            raise ValueError("ks needs numbers from 1 on, none twice")
+        check_ks(self.ks)
 
 
 def inputs(config: Config) -> Mapping[str, Input]:

@@ -7,7 +7,7 @@ whichever process does a block.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,12 @@ BLOCK = 1024
 ROWS, BYTES = 16_384, 256 << 20
 """Rows of the bank that are compared at once, fewer where their vectors would take so many bytes."""
 _RUN = 8
+
+
+def check_ks(ks: Sequence[int]) -> None:
+    """Raises ValueError unless these are numbers of neighbours, each named once."""
+    if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
+        raise ValueError("ks needs numbers from 1 on, none twice")
 
 
 class Neighbours(NamedTuple):
