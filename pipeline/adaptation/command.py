@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_shards.errors import UserError
 from data_shards.stream import ShardSet
 from pipeline import config
@@ -70,30 +73,32 @@ def command(words: Sequence[str]) -> int:
     whole = str(recipe.write_chain(folder, out, ours))
     overrides = [word for word in words if word not in own]
     _, links = chain.load(whole, overrides)  # which finds every mistake in what is given
-    first = {link.stage: link.config for link in links if link.stage in ("shard", "fetch")}
-    train = _pictures(execute("shard", first["shard"]))
+    first = {link.stage: link.config for link in links}
+    done = {"shard": execute("shard", first["shard"])}
+    train, labels = _pictures(done["shard"])
     if ours:
         checkpoint = Artifact.load(ours, "checkpoint", wanted_by="adapt", key="weights")
     else:
-        checkpoint = execute("fetch", first["fetch"])
+        checkpoint = done["fetch"] = execute("fetch", first["fetch"])
     if recipe.is_guessed(folder):
         print(f"adapt: by the settings of {folder / recipe.FINETUNE}", flush=True)
     else:
-        _guess(folder, look(train, checkpoint), settings.minutes)
-    runs = dict(chain.run(*chain.load(whole, overrides)))
+        _guess(folder, look(train, labels, checkpoint), settings.minutes)
+    runs = dict(chain.run(*chain.load(whole, overrides), done))
     print(ending(runs["finetune"], runs["export"], out))
     return 0
 
 
-def _pictures(shards: Artifact) -> ShardSet:
-    """The pictures to learn from; mistakes in their classes are said before weights are fetched."""
+def _pictures(shards: Artifact) -> tuple[ShardSet, NDArray[np.int64]]:
+    """The pictures to learn from and the class of each; mistakes are said before weights are fetched."""
     train, test = (labelled(str(shards.path), split, "adapt") for split in ("train", "test"))
     if len(train.classes) < 2:
         raise UserError(
             str(shards.path), "has one class", "a classifier tells two apart at least: give a folder for each class"
         )
-    classes.check(train.classes, train.labels(), test.labels(), str(shards.path))
-    return train
+    labels = train.labels()
+    classes.check(train.classes, labels, test.labels(), str(shards.path))
+    return train, labels
 
 
 def _guess(folder: Path, known: Known, minutes: float) -> None:

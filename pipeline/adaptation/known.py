@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from data_shards import images
 from data_shards.errors import ImageError
@@ -41,11 +42,11 @@ class Known:
     on_gpu: bool
 
 
-def look(train: ShardSet, checkpoint: Artifact) -> Known:
-    """The facts about a split with labels, a checkpoint and this machine."""
+def look(train: ShardSet, labels: NDArray[np.int64], checkpoint: Artifact) -> Known:
+    """The facts about a split, the class of each of its samples (-1 for none), a checkpoint and this machine."""
     on_gpu = torch.cuda.is_available()
     return Known(
-        train=int((train.labels() >= 0).sum()),
+        train=int((labels >= 0).sum()),
         classes=len(train.classes),
         side=_side(train),
         model=backbones.architecture(checkpoint),

@@ -10,11 +10,9 @@ from pipeline.report.tables import row, table
 from pipeline.report.wording import count, counted, figure, listed, percent
 
 _MEASURING = ("knn", "linear", "lowshot", "retrieval", "evaluate")
-"""Stages whose figures are results by their own names: shares of 1, but for those of `_PLAIN`."""
+"""Stages whose figures, where none is the accuracy, are results by their own names, and shares of 1."""
 _MORE = 3
 """Further figures of such a stage that are named; all of them are among the evaluations."""
-_PLAIN = ("nll", "queries", "unanswerable")
-"""Figures that are no shares."""
 
 
 def results(runs: Sequence[KnownRun]) -> Html | None:
@@ -89,19 +87,14 @@ def _of(run: KnownRun) -> list[tuple[str, str, str]]:
                 f"of any output, file against checkpoint{size}",
             )
         )
-    if run.stage in _MEASURING and "accuracy" not in figures and figures:
-        (name, value), *others = figures.items()
-        more = ", ".join(f"{other.replace('_', ' ')} {_said(other, number)}" for other, number in others[:_MORE])
-        lines.append((f"{run.name}: {name.replace('_', ' ')}", _said(name, value), more))
+    if run.stage in _MEASURING and figures and "accuracy" not in figures:
+        (name, value), *others = ((name.replace("_", " "), percent(share)) for name, share in figures.items())
+        lines.append((f"{run.name}: {name}", value, ", ".join(" ".join(other) for other in others[:_MORE])))
     if run.bad:
         why = listed([f"{count(n)} {reason}" for reason, n in sorted(run.bad.items(), key=lambda item: -item[1])])
         often = counted(sum(run.bad.values()), "time")
         lines.append((f"{run.name}: bad samples", count(run.bad_samples), f"replaced by another {often}: {why}"))
     return lines
-
-
-def _said(name: str, value: float) -> str:
-    return percent(value) if 0 <= value <= 1 and name not in _PLAIN else figure(value)
 
 
 def _conditions(run: KnownRun) -> str:

@@ -79,10 +79,13 @@ def load(recipe: str, overrides: Sequence[str]) -> tuple[Config, list[Link]]:
     return settings, links
 
 
-def run(settings: Config, links: Sequence[Link]) -> list[tuple[str, Artifact]]:
-    """Run them all and write `summary.json`; gives each run's artifact."""
+def run(
+    settings: Config, links: Sequence[Link], done: Mapping[str, Artifact] | None = None
+) -> list[tuple[str, Artifact]]:
+    """Run them all and write `summary.json`; gives each run's artifact. What is `done`, by run, the caller has run."""
     note(settings, links)
-    artifacts = [(link.run, execute(link.stage, link.config)) for link in links]
+    done = done or {}
+    artifacts = [(link.run, done.get(link.run) or execute(link.stage, link.config)) for link in links]
     write_atomically(Path(settings.out) / SUMMARY, json.dumps(summarise(artifacts), indent=1))
     return artifacts
 
