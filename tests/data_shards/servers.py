@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -10,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.loopback import Handler, Server, serving
 
-class Files(http.server.ThreadingHTTPServer):
+
+class Files(Server):
     """Counts the bodies it gives of each name in `seen`.
 
     While `down` is set it answers 503, and to every other request as long as it `fails` some more times. What is
     `damaged` so many times comes with a flipped bit in its middle. Every answer takes `delay` seconds.
     """
-
-    daemon_threads = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -30,26 +29,16 @@ class Files(http.server.ThreadingHTTPServer):
         self.requests = 0
         self.stopped = threading.Event()
         self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(_Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what some tests are about."""
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: Files
 
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
+    def answer(self, *, body: bool) -> None:
         self.server.stopped.wait(self.server.delay)
         name = self.path.strip("/")
         path = self.server.root / name
@@ -58,9 +47,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             failing = self.server.fails > 0 and self.server.requests % 2 == 0
             self.server.fails -= failing
         if failing or self.server.down.is_set():
-            self._send(503, b"", body)
+            self.send(503, b"", body)
         elif not path.is_file():
-            self._send(404, b"", body)
+            self.send(404, b"", body)
         else:
             content = path.read_bytes()
             ranged = self.headers.get("Range")
@@ -77,30 +66,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                         content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
             part = content[first : last + 1]
             headers = {"Content-Range": f"bytes {first}-{last}/{len(content)}"} if ranged is not None else {}
-            self._send(206 if ranged is not None else 200, part, body, {**headers, "Accept-Ranges": "bytes"})
-
-    def _send(self, status: int, content: bytes, body: bool, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Silent."""
+            self.send(206 if ranged is not None else 200, part, body, {**headers, "Accept-Ranges": "bytes"})
 
 
 @contextmanager
 def files(root: Path) -> Iterator[Files]:
     """The server of a folder."""
-    server = Files(root)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stopped.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Files(root)) as server:
+        try:
+            yield server
+        finally:
+            server.stopped.set()

@@ -7,39 +7,27 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.loopback import Handler, Server, serving
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub(http.server.ThreadingHTTPServer):
+class Hub(Server):
     """Counts the bytes that it gives of each file in `given`; models in `gated` ask for consent."""
-
-    daemon_threads = True
 
     def __init__(self, root: Path) -> None:
         self.root, self.given, self.gated = root, {}, set()  # type: ignore[var-annotated]
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(_Handler)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: Hub
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
 
     def answer(self, *, body: bool) -> None:
         parts = self.path.partition("?")[0].strip("/").split("/")
@@ -83,27 +71,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def etag(self, path: Path) -> str:
         return hashlib.sha1(path.read_bytes()).hexdigest()
 
-    def send(self, status: int, content: bytes, body: bool, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Silent."""
-
 
 @contextmanager
 def hub(root: Path) -> Iterator[Hub]:
     """The hub of a folder of owners with models."""
-    server = Hub(root)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Hub(root)) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
