@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,12 @@ def checkpoint(out: Path, seed: int = 0) -> Path:
     return out
 
 
-def features(out: Path, splits: Mapping[str, Mapping[str, Features]], classes: int, rows: int = 100) -> Path:
+def names(classes: int) -> list[str]:
+    """Names of so many classes."""
+    return [f"class{number}" for number in range(classes)]
+
+
+def features(out: Path, splits: Mapping[str, Mapping[str, Features]], classes: Sequence[str], rows: int = 100) -> Path:
     """A finished run of `features` that holds these vectors, by split and tap, in files of so many rows."""
     facts, taps = {}, {}
     for split, by_tap in splits.items():
@@ -70,15 +75,15 @@ def features(out: Path, splits: Mapping[str, Mapping[str, Features]], classes: i
             parts.append({"file": name, "rows": len(columns[INDEX])})
         facts[split] = {"samples": len(labels), "rows": len(labels), "left_out": 0, "parts": parts}
         taps = {tap: found.features.shape[1] for tap, found in by_tap.items()}
-    names = [part["file"] for split in facts.values() for part in split["parts"]]
-    files = describe_files(out, names)
+    paths = [part["file"] for split in facts.values() for part in split["parts"]]
+    files = describe_files(out, paths)
     Artifact(
         stage="features",
         kind="features",
         fingerprint="made",
         content=digest(files),
         files=files,
-        facts={"splits": facts, "taps": taps, "classes": [f"class{n}" for n in range(classes)]},
+        facts={"splits": facts, "taps": taps, "classes": list(classes)},
         path=out,
     ).save()
     return out

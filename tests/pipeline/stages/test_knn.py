@@ -20,7 +20,7 @@ from pipeline.stages import knn
 from pipeline.stages.knn import Config
 from pipeline.stages.stage import execute
 from tests.distributed import on_processes
-from tests.pipeline.evaluation.extracted import features
+from tests.pipeline.evaluation.extracted import features, names
 
 KS, TEMPERATURES = (1, 5, 30), (0.05, 0.5)
 
@@ -42,7 +42,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Config:
         split: {"average": found, "gem": found._replace(features=found.features.abs())}
         for split, found in (("train", bank), ("test", query))
     }
-    given = features(folder / "features", taps, classes=6)
+    given = features(folder / "features", taps, classes=names(6))
     return Config(out=str(folder / "knn"), features=str(given), ks=KS, temperatures=TEMPERATURES, asked=120)
 
 
@@ -109,7 +109,7 @@ def test_a_class_without_a_neighbour_is_noted(
 ) -> None:
     bank, query = clouds(60, 1), clouds(60, 2)
     without = bank._replace(labels=torch.where(bank.labels == 2, -1, bank.labels))
-    given = features(tmp_path / "a", {"train": {"average": without}, "test": {"average": query}}, classes=7)
+    given = features(tmp_path / "a", {"train": {"average": without}, "test": {"average": query}}, classes=names(7))
     execute("knn", replace(recipe, features=str(given), out=str(tmp_path / "b")))
     count = int((query.labels == 2).sum())
     assert capsys.readouterr().out.splitlines()[:2] == [
@@ -121,10 +121,10 @@ def test_a_class_without_a_neighbour_is_noted(
 def test_what_cannot_be_asked_is_said(recipe: Config, tmp_path: Path) -> None:
     bank = clouds(20, 1)
     without = Features(bank.features, torch.full_like(bank.labels, -1), bank.indices)
-    given = features(tmp_path / "a", {"train": {"average": bank}, "test": {"average": without}}, classes=6)
+    given = features(tmp_path / "a", {"train": {"average": bank}, "test": {"average": without}}, classes=names(6))
     with pytest.raises(ArtifactError, match="has no labelled sample in split test"):
         execute("knn", replace(recipe, features=str(given), out=str(tmp_path / "b")))
-    given = features(tmp_path / "c", {"train": {"average": bank}}, classes=0)
+    given = features(tmp_path / "c", {"train": {"average": bank}}, classes=names(0))
     with pytest.raises(ArtifactError, match="has no labels; knn needs a class per sample"):
         execute("knn", replace(recipe, features=str(given), out=str(tmp_path / "d")))
     with pytest.raises(ArtifactError, match="no features of tap 'res2 max'"):

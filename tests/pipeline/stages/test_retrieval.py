@@ -19,7 +19,7 @@ from pipeline.stages import retrieval
 from pipeline.stages.retrieval import Config
 from pipeline.stages.stage import execute
 from tests.distributed import on_processes
-from tests.pipeline.evaluation.extracted import features
+from tests.pipeline.evaluation.extracted import features, names
 from tests.pipeline.stages.test_knn import clouds
 
 
@@ -27,7 +27,7 @@ from tests.pipeline.stages.test_knn import clouds
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("retrieval")
     splits = {"train": {"average": clouds(500, 1)}, "test": {"average": clouds(1300, 2)}}
-    given = features(folder / "features", splits, classes=6)
+    given = features(folder / "features", splits, classes=names(6))
     return Config(out=str(folder / "retrieval"), features=str(given), ks=(1, 10))
 
 
@@ -68,7 +68,7 @@ def test_processes_count_as_one(recipe: Config, tmp_path: Path) -> None:
 
 def test_what_cannot_be_searched_is_said(recipe: Config, tmp_path: Path) -> None:
     one = Features(torch.eye(3), torch.arange(3), torch.arange(3))
-    given = features(tmp_path / "a", {"test": {"average": one}}, classes=3)
+    given = features(tmp_path / "a", {"test": {"average": one}}, classes=names(3))
     with pytest.raises(ArtifactError, match="has no sample in split test with another of its class in split test"):
         execute("retrieval", replace(recipe, features=str(given), out=str(tmp_path / "b")))
     with pytest.raises(ArtifactError, match="no features of split 'val'"):
