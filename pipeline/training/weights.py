@@ -17,9 +17,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from pipeline.checkpoints.store import read_into, read_tensors
 from pipeline.models.initialise import held
 from pipeline.objectives.objective import Objective
+from pipeline.released.layouts import BACKBONE, CLASSIFIER
 from pipeline.training.norms import local
-
-BACKBONE, CLASSIFIER = "backbone.", "classifier."
 
 
 @dataclass(frozen=True)
